@@ -1,0 +1,1 @@
+"""How knowledge spreads: membership, rumours, anti-entropy. Decides nothing about addresses."""

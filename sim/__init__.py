@@ -1,0 +1,1 @@
+"""The partition simulator: the production core in a virtual world. Imports the core, never the runtime."""
