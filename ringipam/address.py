@@ -99,10 +99,8 @@ def parse_cidr(text: str) -> Cidr:
     family, address, prefix_len = parse_interface(text)
     cidr = Cidr(family, address, prefix_len)
     if address % cidr.size:
-        start = address - address % cidr.size
-        raise RequestError(
-            f"bits after the network prefix are not all zero: {text!r} (did you mean {Cidr(family, start, prefix_len)}?)"
-        )
+        meant = Cidr(family, address - address % cidr.size, prefix_len)
+        raise RequestError(f"bits after the network prefix are not all zero: {text!r} (did you mean {meant}?)")
     return cidr
 
 

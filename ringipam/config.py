@@ -1,0 +1,257 @@
+"""The configuration of a node, checked once, before anything is opened."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import socket
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+
+from ringipam.address import Cidr, Range, parse_address, parse_cidr, parse_subnet
+from ringipam.errors import RequestError
+
+PORT_DEFAULT = 6783
+NAME_PATTERN = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9_])?")
+SOCKET_VARIABLE = "RINGIPAM_SOCKET"
+
+
+class Mode(Enum):
+    """How a ring begins (docs/design.md, "Starting a ring")."""
+
+    LISTED = "listed"
+    """Every listed peer has answered that it knows no ring, and accepted: the default."""
+    CONSENSUS = "consensus"
+    SEED = "seed"
+    OBSERVER = "observer"
+    ALONE = "alone"
+
+
+@dataclass(frozen=True, slots=True)
+class Init:
+    mode: Mode
+    electors: int = 0
+    """With CONSENSUS: how many initial hosts there are at most."""
+    seeds: tuple[str, ...] = ()
+    """With SEED: the names of the initial hosts, sorted."""
+
+
+def parse_init(text: str | None, peers: Sequence[str]) -> Init:
+    """`consensus=N`, `seed=a,b,c`, `observer`, `alone`, or None for the default; raises RequestError."""
+    if text is None:
+        return Init(Mode.LISTED) if peers else Init(Mode.ALONE)
+    word, _, value = text.partition("=")
+    if word == "consensus" and value.isascii() and value.isdecimal() and 1 <= int(value) <= 1000:
+        return Init(Mode.CONSENSUS, electors=int(value))
+    if word == "seed" and value:
+        names = value.split(",")
+        for name in names:
+            check_name(name)
+        if len(set(names)) != len(names):
+            raise RequestError(f"--init {text}: a name stands there twice")
+        return Init(Mode.SEED, seeds=tuple(sorted(names)))
+    if text in ("observer", "alone"):
+        return Init(Mode(text))
+    raise RequestError(f"--init takes consensus=N (1 to 1000), seed=NAME,NAME,…, observer or alone, not {text!r}")
+
+
+def check_name(name: str) -> str:
+    """`name` if it can name a host; raises RequestError."""
+    if not NAME_PATTERN.fullmatch(name):
+        raise RequestError(f"a host's name has 1 to 63 letters, digits, '-', '_' or '.': {name!r}")
+    return name
+
+
+def parse_endpoint(text: str, port_default: int | None = PORT_DEFAULT) -> tuple[str, int]:
+    """`HOST:PORT`, `HOST`, `[V6]:PORT` or a bare IPv6 address; raises RequestError."""
+    match = re.fullmatch(r"\[([^\]\s]+)\](?::(\d{1,5}))?|([^:\s\[\]]*):(\d{1,5})|([^\s\[\]]+)", text)
+    host = port = None
+    if match:
+        host = match[1] or match[3] or match[5] or ""
+        port = match[2] or match[4]
+    if host is None or (port is None and port_default is None) or (":" in host and not _is_ipv6(host)):
+        raise RequestError(f"not of the form HOST:PORT: {text!r}")
+    number = int(port) if port is not None else port_default
+    assert number is not None
+    if not 0 <= number <= 65535:
+        raise RequestError(f"no such port: {text!r}")
+    return host, number
+
+
+def format_endpoint(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _is_ipv6(host: str) -> bool:
+    try:
+        return parse_address(host.partition("%")[0])[0] == 6
+    except RequestError:
+        return False
+
+
+def default_data_dir() -> Path:
+    if os.geteuid() == 0:
+        return Path("/var/lib/ringipam")
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "ringipam"
+
+
+def default_socket() -> Path:
+    """Where the daemon is reached, unless `--socket` says otherwise."""
+    if told := os.environ.get(SOCKET_VARIABLE):
+        return Path(told)
+    if os.geteuid() == 0:
+        return Path("/run/ringipam/ringipam.sock")
+    return Path(os.environ.get("XDG_RUNTIME_DIR") or f"/tmp/ringipam-{os.geteuid()}") / "ringipam/ringipam.sock"
+
+
+@dataclass(frozen=True)
+class Config:
+    """How a node runs. Every problem is found when it is built: raises RequestError.
+
+    The fields are the options of `ringipam launch`, with the same defaults.
+    """
+
+    iprange: str
+    subnet: str | None = None
+    """The subnet an address comes from when the caller names none; the whole range if None."""
+    name: str = field(default_factory=lambda: socket.gethostname().partition(".")[0])
+    listen: str | None = None
+    """None: 0.0.0.0:6783 with credentials, 127.0.0.1:6783 without."""
+    advertise: str | None = None
+    data_dir: Path = field(default_factory=default_data_dir)
+    socket: Path = field(default_factory=default_socket)
+    http: str | None = None
+    """A loopback HOST:PORT for the API besides the socket; it bypasses the socket's file mode."""
+    init: str | None = None
+    exclude: tuple[str, ...] = ()
+    password_file: Path | None = None
+    ca: Path | None = None
+    cert: Path | None = None
+    key: Path | None = None
+    insecure: bool = False
+    peers: tuple[str, ...] = ()
+    quarantine_s: float = 30.0
+    """How long a freed address rests before it is issued again, if others are free."""
+
+    def __post_init__(self) -> None:
+        for name in ("data_dir", "socket", "password_file", "ca", "cert", "key"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, Path(getattr(self, name)))
+        for name in ("exclude", "peers"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        check_name(self.name)
+        self._check_ranges()
+        self._check_credentials()
+        for peer in self.peers:
+            parse_endpoint(peer)
+        self._check_endpoints()
+        parse_init(self.init, self.peers)
+        if not 0 <= self.quarantine_s <= 86_400:
+            raise RequestError(f"quarantine_s is 0 to 86400 seconds, not {self.quarantine_s}")
+
+    def _check_ranges(self) -> None:
+        universe = self.universe
+        if not universe.range.covers(self.default_subnet.range) or self.default_subnet.family != universe.family:
+            raise RequestError(f"--subnet {self.subnet} does not lie inside --iprange {self.iprange}")
+        for text, excluded in zip(self.exclude, self.excluded, strict=True):
+            if not universe.range.covers(excluded) or parse_address(text.partition("/")[0])[0] != universe.family:
+                raise RequestError(f"--exclude {text} does not lie inside --iprange {self.iprange}")
+
+    def _check_endpoints(self) -> None:
+        host, _ = parse_endpoint(self.listen_on)
+        if not self.has_credentials and not self.insecure and not is_loopback(host):
+            raise RequestError(
+                f"--listen {self.listen_on} is open to the network: give --password-file, or --ca, --cert and --key,"
+                " or --insecure if you mean it"
+            )
+        if self.http is not None and not is_loopback(parse_endpoint(self.http, None)[0]):
+            raise RequestError(f"--http takes a loopback address, not {self.http}")
+        if self.advertise is not None and not parse_endpoint(self.advertise)[0]:
+            raise RequestError(f"--advertise needs a host: {self.advertise!r}")
+
+    def _check_credentials(self) -> None:
+        certificates = [self.ca, self.cert, self.key]
+        if any(certificates) and not all(certificates):
+            raise RequestError("--ca, --cert and --key go together")
+        if sum((self.password_file is not None, self.ca is not None, self.insecure)) > 1:
+            raise RequestError("give one of --password-file, --ca with --cert and --key, or --insecure")
+
+    @property
+    def universe(self) -> Cidr:
+        return parse_subnet(self.iprange)
+
+    @property
+    def default_subnet(self) -> Cidr:
+        return parse_subnet(self.subnet) if self.subnet is not None else self.universe
+
+    @property
+    def excluded(self) -> tuple[Range, ...]:
+        """What `--exclude` keeps out of allocation; it can still be claimed."""
+        found = []
+        for text in self.exclude:
+            if "/" in text:
+                found.append(parse_cidr(text).range)
+            else:
+                _, address = parse_address(text)
+                found.append(Range(address, address + 1))
+        return tuple(found)
+
+    @property
+    def has_credentials(self) -> bool:
+        return self.password_file is not None or self.ca is not None
+
+    @property
+    def listen_on(self) -> str:
+        if self.listen is not None:
+            return self.listen
+        host = "0.0.0.0" if self.has_credentials or self.insecure else "127.0.0.1"
+        return f"{host}:{PORT_DEFAULT}"
+
+
+def is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        family, address = parse_address(host)
+    except RequestError:
+        return False
+    return address >> 24 == 127 if family == 4 else address == 1
+
+
+def config_from_file(path: Path, overrides: Mapping[str, object]) -> Config:
+    """The TOML file at `path` with `overrides` (options of the command line) on top; raises RequestError."""
+    known = {f.name: f for f in dataclasses.fields(Config)}
+    try:
+        data = {str(key).replace("-", "_"): value for key, value in tomllib.loads(path.read_text()).items()}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise RequestError(f"cannot read the configuration {path}: {error}") from None
+    for key, value in data.items():
+        if key not in known:
+            raise RequestError(f"{path}: unknown setting {key!r}; known are {', '.join(sorted(known))}")
+        _check_setting(path, key, value)
+    return config_from_settings({**data, **overrides})
+
+
+def config_from_settings(settings: Mapping[str, object]) -> Config:
+    """A Config from loose settings; raises RequestError."""
+    if "iprange" not in settings:
+        raise RequestError("--iprange CIDR is needed: the addresses all hosts share, for example 10.32.0.0/12")
+    return Config(**settings)  # type: ignore[arg-type]  # every value was checked by its source
+
+
+def _check_setting(path: Path, key: str, value: object) -> None:
+    if key in ("exclude", "peers"):
+        good = isinstance(value, list) and all(isinstance(item, str) for item in value)
+        wanted = "a list of strings"
+    elif key == "insecure":
+        good, wanted = isinstance(value, bool), "true or false"
+    elif key == "quarantine_s":
+        good, wanted = isinstance(value, int | float) and not isinstance(value, bool), "a number"
+    else:
+        good, wanted = isinstance(value, str), "a string"
+    if not good:
+        raise RequestError(f"{path}: {key} is {wanted}, not {value!r}")

@@ -1,0 +1,337 @@
+"""Allocates, claims and releases addresses; holds the requests that have to wait for a ring or for space."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from ringipam.address import Cidr, Range, enclosing, to_address
+from ringipam.core.durable import DropLease, PutLease
+from ringipam.core.election import Election
+from ringipam.core.events import Allocate, ClaimAddress, Leased, LeaseList, Prime, Release
+from ringipam.core.search import Searches, Seeker
+from ringipam.core.settings import name_of
+from ringipam.core.state import State
+from ringipam.errors import (
+    InUseError,
+    NoSpaceError,
+    NotFoundError,
+    NotReadyError,
+    OutOfRangeError,
+    RequestTimeoutError,
+    RingIpamError,
+)
+from ringipam.lease import Lease, network
+from ringipam.messages import Denial
+
+ANONYMOUS = "_"
+"""Weave's id for "nobody in particular": such a lease is filed under its own address."""
+LOW_WATER = 8
+"""With fewer free addresses in a subnet than this, or than it used lately, more are asked for ahead of need."""
+USAGE_WINDOW_MS = 10_000
+WAKE_MS = 1_000
+"""Ends of quarantine are looked at this often: one commit for many, and never urgent."""
+
+
+@dataclass(slots=True)
+class _Waiting:
+    verb: Allocate | ClaimAddress | Prime
+    due_ms: int
+    seeker: Seeker | None = None
+
+
+class Allocator:
+    """The answer to every request is an address or an error that says what stood in the way, in time."""
+
+    def __init__(self, state: State, election: Election, searches: Searches) -> None:
+        self._state = state
+        self._election = election
+        self._searches = searches
+        self._waiting: dict[int, _Waiting] = {}
+        self._used: dict[Range, list[int]] = {}  # subnet → allocations in this and the previous window
+        self._window_ms = state.now + USAGE_WINDOW_MS
+        self._wake_ms = 0
+
+    # ── requests ─────────────────────────────────────────────────────────────────────────────────
+
+    def ask(self, request: int, verb: Allocate | ClaimAddress | Prime) -> None:
+        state = self._state
+        problem = self._problem(verb)
+        if problem is not None:
+            state.reply(request, problem)
+            return
+        waiting = _Waiting(verb, state.now + verb.timeout_ms)
+        self._waiting[request] = waiting
+        self._attempt(request, waiting)
+        if not state.cluster:
+            self._election.want()
+
+    def _problem(self, verb: Allocate | ClaimAddress | Prime) -> RingIpamError | None:
+        universe = self._state.universe
+        if isinstance(verb, Allocate) and verb.subnet is not None:
+            subnet = verb.subnet
+            if subnet.family != universe.family or not universe.range.covers(subnet.range):
+                return OutOfRangeError(f"the subnet {subnet} does not lie inside {universe}")
+        if isinstance(verb, ClaimAddress) and not verb.outside and not self._state.inside(verb.family, verb.address):
+            return OutOfRangeError(
+                f"the address {to_address(verb.family, verb.address)} does not lie inside {universe}"
+            )
+        return None
+
+    def cancel(self, request: int) -> None:
+        """The caller is gone: no lease may come of it any more (S18)."""
+        waiting = self._waiting.pop(request, None)
+        if waiting is not None:
+            self._stop_search(waiting)
+
+    def retry(self) -> None:
+        """Something came in that waiting requests may have waited for."""
+        for request, waiting in list(self._waiting.items()):
+            self._attempt(request, waiting)
+
+    def _attempt(self, request: int, waiting: _Waiting) -> None:
+        answer = self._answer(waiting)
+        if answer is not None:
+            self._finish(request, answer)
+        elif isinstance(waiting.verb, Prime) and self._state.ring is not None:
+            self._finish(request, None)
+
+    def _finish(self, request: int, answer: Leased | RingIpamError | None) -> None:
+        self._stop_search(self._waiting.pop(request))
+        self._state.reply(request, answer)
+
+    def _answer(self, waiting: _Waiting) -> Leased | RingIpamError | None:
+        """What can be answered now; None means wait."""
+        match waiting.verb:
+            case Allocate():
+                return self._allocate(waiting, waiting.verb)
+            case ClaimAddress():
+                return self._claim(waiting, waiting.verb)
+            case Prime():
+                return None
+
+    # ── allocate ─────────────────────────────────────────────────────────────────────────────────
+
+    def _allocate(self, waiting: _Waiting, verb: Allocate) -> Leased | RingIpamError | None:
+        state = self._state
+        subnet = verb.subnet or state.settings.subnet
+        if verb.id != ANONYMOUS:
+            for lease in state.leases.of(verb.id):
+                if lease.subnet == network(subnet):
+                    return Leased(lease, new=False)
+        if state.ring is None:
+            return None
+        issuable = subnet.issuable
+        address = state.space.pick(*issuable)
+        if address is not None:
+            lease = self._issue(verb.id, subnet.family, address, subnet, verb.class_, verb.labels)
+            self._note_use(issuable)
+            return Leased(lease, new=True)
+        if waiting.seeker is None:
+            waiting.seeker = self._searches.seek(issuable, self._demand(issuable), exact=False)
+        if self._searches.open_donors(issuable, waiting.seeker) or not self._searches.complete(issuable):
+            return None
+        return self._no_space(subnet, waiting.seeker)
+
+    def _issue(
+        self, holder: str, family: int, address: int, subnet: Cidr, class_: str, labels: Mapping[str, str]
+    ) -> Lease:
+        state = self._state
+        shown = to_address(family, address)
+        lease = Lease(
+            lease=state.rng.token(16),
+            id=str(shown) if holder == ANONYMOUS else holder,
+            address=shown,
+            prefix_len=subnet.prefix_len,
+            subnet=network(subnet),
+            class_=class_,
+            host=state.settings.name,
+            since=datetime.fromtimestamp(state.now // 1000, UTC),
+            labels=labels,
+        )
+        if state.inside(family, address):
+            state.rows(state.space.remove(address, address + 1))
+        state.leases.add(lease)
+        state.change(PutLease(lease))
+        return lease
+
+    def _demand(self, issuable: Range) -> int:
+        """How many addresses recent use calls for; doubling what is held keeps requests rare as a host fills."""
+        recent = sum(self._used.get(issuable, (0, 0)))
+        waiting = sum(1 for waiting in self._waiting.values() if waiting.seeker is not None)
+        return max(2 * LOW_WATER, 2 * recent, 2 * waiting)
+
+    def _note_use(self, issuable: Range) -> None:
+        """Count an allocation, and ask for more space before there is none."""
+        used = self._used.setdefault(issuable, [0, 0])
+        used[0] += 1
+        low = max(LOW_WATER, sum(used) // 2)
+        if self._state.space.free.count(*issuable, at_most=low) < low:
+            self._searches.prefetch(issuable, self._demand(issuable))
+
+    def _no_space(self, subnet: Cidr, seeker: Seeker | None) -> NoSpaceError:
+        holders = self._holders(subnet.issuable, seeker)
+        text = ", ".join(f"{h['host']} owns {h['owned']} ({h['state']})" for h in holders)
+        return NoSpaceError(f"no free address in {subnet}: {text}", holders=holders)
+
+    def _holders(self, wanted: Range, seeker: Seeker | None) -> list[dict[str, object]]:
+        """Who owns how much of a range, and what that owner said."""
+        state = self._state
+        assert state.ring is not None
+        holders: list[dict[str, object]] = []
+        for peer, owned in state.ring.owners(*wanted).items():
+            if peer == state.me or (seeker is not None and peer in seeker.refused):
+                said = "none free"
+            elif state.members.reachable(peer):
+                said = "has not answered"
+            else:
+                said = f"unreachable for {max(0, state.now - state.members.changed_ms(peer)) // 1000} s"
+            holders.append({"host": name_of(peer), "owned": owned, "state": said})
+        return holders
+
+    # ── claim ────────────────────────────────────────────────────────────────────────────────────
+
+    def _claim(self, waiting: _Waiting, verb: ClaimAddress) -> Leased | RingIpamError | None:
+        state = self._state
+        shown = to_address(verb.family, verb.address)
+        holder = str(shown) if verb.id == ANONYMOUS else verb.id
+        lease = state.leases.at(verb.family, verb.address)
+        if lease is not None:
+            if lease.id == holder:
+                return Leased(lease, new=False)
+            return InUseError(
+                f"{shown} is in use by {lease.id} on {lease.host}", holder={"id": lease.id, "host": lease.host}
+            )
+        subnet = enclosing(verb.family, verb.address, verb.prefix_len)
+        if not state.inside(verb.family, verb.address):
+            state.warn(
+                f"outside {shown}",
+                f"{shown} was claimed for {holder} outside {state.universe}: no other host was asked",
+            )
+            return Leased(self._issue(verb.id, verb.family, verb.address, subnet, "static", verb.labels), new=True)
+        if state.ring is None:
+            return None
+        wanted = Range(verb.address, verb.address + 1)
+        if state.owns(*wanted):
+            return Leased(self._issue(verb.id, verb.family, verb.address, subnet, "static", verb.labels), new=True)
+        if waiting.seeker is None:
+            waiting.seeker = self._searches.seek(wanted, 1, exact=True)
+        for peer in self._searches.owners(wanted):
+            denied = waiting.seeker.refused.get(peer)
+            if denied is not None and denied.reason is Denial.IN_USE:
+                host = name_of(peer)
+                return InUseError(
+                    f"{shown} is in use by {denied.holder} on {host}", holder={"id": denied.holder, "host": host}
+                )
+        return None
+
+    # ── release ──────────────────────────────────────────────────────────────────────────────────
+
+    def release(self, request: int, verb: Release) -> None:
+        """Free leases; the addresses rest for a while before they are issued again (S20, S22)."""
+        state = self._state
+        leases = [
+            lease
+            for lease in state.leases.of(verb.id)
+            if verb.address in (None, (lease.address.version, int(lease.address))) and verb.lease in (None, lease.lease)
+        ]
+        if not leases:
+            what = f"no addresses for {verb.id}"
+            if verb.address is not None:
+                what = f"{verb.id} does not hold {to_address(*verb.address)}"
+            elif verb.lease is not None:
+                what = f"{verb.id} does not hold the lease {verb.lease}"
+            state.reply(request, NotFoundError(what))
+            return
+        for lease in leases:
+            self._free(lease)
+        state.reply(request, LeaseList(tuple(leases)))
+
+    def _free(self, lease: Lease) -> None:
+        state = self._state
+        state.leases.remove(lease)
+        state.change(DropLease(lease.lease))
+        address = int(lease.address)
+        for key in (f"orphan {lease.address}", f"outside {lease.address}"):
+            state.warnings.pop(key, None)
+        if not state.inside(lease.address.version, address) or not state.owns(address, address + 1):
+            return
+        if address in state.excluded:
+            return
+        if state.settings.quarantine_ms:
+            state.rows(state.space.rest(address, address + 1, state.now + state.settings.quarantine_ms))
+        else:
+            state.space.add(address, address + 1)
+        state.gained = True
+
+    # ── time ─────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def deadline(self) -> int | None:
+        times = [waiting.due_ms for waiting in self._waiting.values()]
+        if self._state.space.next_wake is not None:
+            times.append(max(self._state.space.next_wake, self._wake_ms))
+        if self._used:
+            times.append(self._window_ms)
+        return min(times, default=None)
+
+    def tick(self) -> None:
+        state = self._state
+        if state.space.next_wake is not None and state.now >= max(state.space.next_wake, self._wake_ms):
+            self._wake_ms = state.now + WAKE_MS
+            state.rows(state.space.wake(state.now))
+        if state.now >= self._window_ms:
+            self._window_ms = state.now + USAGE_WINDOW_MS
+            self._used = {subnet: [0, now] for subnet, (now, _) in self._used.items() if now}
+        for request, waiting in list(self._waiting.items()):
+            if waiting.due_ms <= state.now:
+                self._finish(request, self._too_late(waiting))
+            elif waiting.seeker is not None:
+                self._attempt(request, waiting)
+
+    def _too_late(self, waiting: _Waiting) -> RingIpamError:
+        state = self._state
+        verb = waiting.verb
+        seconds = f"{verb.timeout_ms / 1000:g} s"
+        if state.ring is None:
+            return NotReadyError(f"no ring yet after {seconds}: {self._election.explain()}")
+        if isinstance(verb, Allocate):
+            subnet = verb.subnet or state.settings.subnet
+            holders = self._holders(subnet.issuable, waiting.seeker)
+            text = ", ".join(f"{h['host']} owns {h['owned']} ({h['state']})" for h in holders)
+            return RequestTimeoutError(f"no free address in {subnet} within {seconds}: {text}", holders=holders)
+        assert isinstance(verb, ClaimAddress)
+        wanted = Range(verb.address, verb.address + 1)
+        shown = to_address(verb.family, verb.address)
+        holders = self._holders(wanted, waiting.seeker)
+        text = ", ".join(f"{h['host']} owns it ({h['state']})" for h in holders) or "its owner is not known yet"
+        return RequestTimeoutError(f"{shown} could not be claimed within {seconds}: {text}", holders=holders)
+
+    def _stop_search(self, waiting: _Waiting) -> None:
+        if waiting.seeker is None:
+            return
+        verb = waiting.verb
+        if isinstance(verb, Allocate):
+            wanted = (verb.subnet or self._state.settings.subnet).issuable
+            self._searches.stop(wanted, waiting.seeker, exact=False)
+        elif isinstance(verb, ClaimAddress):
+            self._searches.stop(Range(verb.address, verb.address + 1), waiting.seeker, exact=True)
+        waiting.seeker = None
+
+    def pending(self) -> list[dict[str, object]]:
+        """What waits, for whom, for what: as `status` shows it."""
+        shown: list[dict[str, object]] = []
+        for waiting in self._waiting.values():
+            verb = waiting.verb
+            if isinstance(verb, Prime):
+                continue
+            if isinstance(verb, Allocate):
+                subnet = verb.subnet or self._state.settings.subnet
+                wanted, exact, text = subnet.issuable, False, str(subnet)
+            else:
+                wanted, exact = Range(verb.address, verb.address + 1), True
+                text = f"{to_address(verb.family, verb.address)}/{verb.prefix_len}"
+            reason = self._searches.waiting_for(wanted, exact=exact) if self._state.ring else self._election.explain()
+            shown.append({"id": verb.id, "subnet": text, "waiting_for": reason})
+        return shown

@@ -1,0 +1,212 @@
+"""What can happen to a peer, and what it can want done. All of it plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from ringipam.address import Cidr
+from ringipam.core.durable import Change
+from ringipam.errors import RingIpamError
+from ringipam.lease import Lease
+from ringipam.messages import Message
+
+# ── what users ask ────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Allocate:
+    """An address of `subnet` (None: the node's default) for `id`. Answered with `Leased`."""
+
+    id: str
+    subnet: Cidr | None
+    timeout_ms: int
+    class_: str = "container"
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimAddress:
+    """Exactly this address for `id`. Answered with `Leased`."""
+
+    id: str
+    family: int
+    address: int
+    prefix_len: int
+    timeout_ms: int
+    outside: bool = False
+    """Weave's clients also file addresses outside the universe; nobody but this host is asked about those."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """All leases of `id`, or the one of `address`, or exactly `lease`. Answered with `LeaseList` of what was freed."""
+
+    id: str
+    address: tuple[int, int] | None = None
+    """(family, address)."""
+    lease: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Leases:
+    """The leases here, or of one id, or everywhere. Answered with `LeaseList`."""
+
+    id: str | None = None
+    cluster: bool = False
+    timeout_ms: int = 5_000
+
+
+class Show(Enum):
+    """A view as the JSON of docs/http.md. Answered with a dictionary."""
+
+    STATUS = "status"
+    RING = "ring"
+    PEERS = "peers"
+    CONFLICTS = "conflicts"
+
+
+@dataclass(frozen=True, slots=True)
+class Prime:
+    """Found the ring if there is none and wait for it. Answered with None."""
+
+    timeout_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Connect:
+    """Dial this address from now on. Answered with None."""
+
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """Stop dialling this peer or address; its membership stays (safety.md S4). Answered with None."""
+
+    peer: str
+
+
+Verb = Allocate | ClaimAddress | Release | Leases | Show | Prime | Connect | Forget
+
+
+@dataclass(frozen=True, slots=True)
+class Leased:
+    """A lease that is durable; `new` is False when it had been given before."""
+
+    lease: Lease
+    new: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseList:
+    leases: tuple[Lease, ...]
+    unreachable: tuple[str, ...] = ()
+    """Hosts whose leases are missing because they did not answer."""
+
+
+Answer = Leased | LeaseList | dict[str, object] | RingIpamError | None
+
+# ── events ────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A user asks; `request` is the driver's number for the answer, never used twice in one process."""
+
+    request: int
+    verb: Verb
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """The caller of `request` is gone; no answer is wanted and no lease may come of it (safety.md S18)."""
+
+    request: int
+
+
+@dataclass(frozen=True, slots=True)
+class LinkUp:
+    """A connection stands. `dialled` is the address that was dialled, "" if the other side did;
+    `host` is the other end's IP address as this side sees it."""
+
+    link: int
+    dialled: str
+    host: str
+
+
+@dataclass(frozen=True, slots=True)
+class LinkDown:
+    link: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DialFailed:
+    address: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    link: int
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class DeadlinePassed:
+    """`Peer.deadline` has come."""
+
+
+Event = Asked | Cancelled | LinkUp | LinkDown | DialFailed | Received | DeadlinePassed
+
+# ── effects ───────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Persist:
+    """Make these changes durable, all or none; nothing behind it may be seen before that."""
+
+    changes: tuple[Change, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Best effort: a link that is gone or congested loses it."""
+
+    link: int
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Send what was queued on this link, then close it."""
+
+    link: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dial:
+    """Try to connect; exactly one `LinkUp` or `DialFailed` follows."""
+
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    request: int
+    answer: Answer
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """A line for the operator; `level` as in the standard library's logging."""
+
+    level: str
+    text: str
+
+
+Effect = Persist | Send | Close | Dial | Reply | Log

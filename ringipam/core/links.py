@@ -1,0 +1,282 @@
+"""The connections to other peers: whom to dial and when, who is at the other end, whom to refuse."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ringipam.config import PORT_DEFAULT, format_endpoint, parse_endpoint
+from ringipam.core.events import Close, Dial, LinkUp, Send
+from ringipam.core.settings import name_of
+from ringipam.core.state import State
+from ringipam.errors import RequestError
+from ringipam.messages import PROTOCOL_MAX, PROTOCOL_MIN, Hello, Refused
+
+
+@dataclass(slots=True)
+class _Link:
+    dialled: str
+    host: str
+    hello: Hello | None = None
+
+
+@dataclass(slots=True)
+class _Target:
+    """An address to be connected to."""
+
+    configured: bool
+    due_ms: int
+    delay_ms: int
+    dialling: bool = False
+    peer: str = ""
+    """Who answered there last."""
+
+
+class Links:
+    """A link is usable once its Hello was accepted; a peer has at most one usable link."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._links: dict[int, _Link] = {}
+        self._by_peer: dict[str, int] = {}
+        self._targets: dict[str, _Target] = {}
+        self._forgotten: set[str] = set()
+        self.refusals: dict[str, str] = {}
+        """Why which peer (or address, where no peer is known) is refused, or refuses us."""
+        for address in state.settings.dial:
+            self.add_target(address, configured=True)
+
+    # ── what the others know of the links ────────────────────────────────────────────────────────
+
+    def link_to(self, peer: str) -> int | None:
+        return self._by_peer.get(peer)
+
+    def linked(self) -> list[str]:
+        """Every peer with a usable link, with or without a ring."""
+        return list(self._by_peer)
+
+    def neighbours(self) -> list[str]:
+        """The linked peers that share this peer's ring: those it may gossip with."""
+        cluster = self._state.cluster
+        return [peer for peer in self._by_peer if cluster and self.hello(peer).cluster == cluster]
+
+    def hello(self, peer: str) -> Hello:
+        """What a linked peer said of itself last."""
+        hello = self._links[self._by_peer[peer]].hello
+        assert hello is not None
+        return hello
+
+    def configured(self) -> dict[str, str]:
+        """The addresses this peer was launched with → who answered there, or ""."""
+        return {address: target.peer for address, target in self._targets.items() if target.configured}
+
+    # ── dialling ─────────────────────────────────────────────────────────────────────────────────
+
+    def add_target(self, address: str, *, configured: bool) -> None:
+        target = self._targets.get(address)
+        if target is None:
+            self._targets[address] = _Target(configured, self._state.now, self._state.settings.redial_min_ms)
+        elif configured:
+            target.configured = True
+            target.due_ms = self._state.now
+
+    def forget(self, peer: str) -> bool:
+        """Stop dialling a peer or an address; whether there was anything to stop."""
+        addresses = [a for a, t in self._targets.items() if peer in (a, t.peer) or a == self._address_of(peer)]
+        for address in addresses:
+            del self._targets[address]
+        known = peer in self._state.members
+        self._forgotten.add(peer)
+        gone = [key for key in self.refusals if key == peer or key in addresses]
+        for key in gone:
+            del self.refusals[key]
+        return bool(addresses) or known or bool(gone)
+
+    def _address_of(self, peer: str) -> str:
+        member = self._state.members.get(peer)
+        return member.address if member else ""
+
+    def follow_members(self) -> None:
+        """Dial members that are not linked, as long as few enough links stand."""
+        state = self._state
+        for peer in state.members.others():
+            if len(self._targets) >= state.settings.links_dialled_max:
+                return
+            address = self._address_of(peer)
+            if peer not in self._by_peer and peer not in self._forgotten and address and not address.startswith(":"):
+                self.add_target(address, configured=False)
+
+    @property
+    def deadline(self) -> int | None:
+        return min((t.due_ms for t in self._targets.values() if self._idle(t)), default=None)
+
+    def _idle(self, target: _Target) -> bool:
+        return not target.dialling and target.peer not in self._by_peer
+
+    def tick(self) -> None:
+        state = self._state
+        for address, target in self._targets.items():
+            if self._idle(target) and target.due_ms <= state.now:
+                target.dialling = True
+                state.emit(Dial(address))
+
+    def _back_off(self, target: _Target, *, at_least_ms: int = 0) -> None:
+        """Wait longer after each failure, with jitter, so that peers do not redial in step."""
+        settings = self._state.settings
+        delay = max(target.delay_ms, at_least_ms)
+        target.due_ms = self._state.now + delay // 2 + self._state.rng.below(delay // 2 + 1)
+        target.delay_ms = min(settings.redial_max_ms, target.delay_ms * 2)
+
+    def dial_failed(self, address: str, reason: str) -> None:
+        target = self._targets.get(address)
+        if target is not None:
+            target.dialling = False
+            self._back_off(target)
+            self._state.warn(f"dial {address}", f"cannot reach {address}: {reason}")
+
+    # ── links come and go ────────────────────────────────────────────────────────────────────────
+
+    def up(self, event: LinkUp) -> None:
+        self._links[event.link] = _Link(event.dialled, event.host)
+        self._greet(event.link)
+
+    def down(self, link: int) -> str | None:
+        """The peer that is no longer linked, if this was its usable link."""
+        gone = self._links.pop(link, None)
+        if gone is None:
+            return None
+        target = self._targets.get(gone.dialled)
+        if target is not None:
+            target.dialling = False
+            self._back_off(target)
+        if gone.hello is not None and self._by_peer.get(gone.hello.peer) == link:
+            del self._by_peer[gone.hello.peer]
+            return gone.hello.peer
+        return None
+
+    def peer_of(self, link: int) -> str | None:
+        """Who is at the other end of a usable link."""
+        entry = self._links.get(link)
+        if entry is None or entry.hello is None or self._by_peer.get(entry.hello.peer) != link:
+            return None
+        return entry.hello.peer
+
+    def greet_all(self) -> None:
+        """Say again who we are: we have a ring now."""
+        for link in self._links:
+            self._greet(link)
+
+    def _greet(self, link: int) -> None:
+        state = self._state
+        hello = Hello(
+            PROTOCOL_MIN,
+            PROTOCOL_MAX,
+            state.me,
+            str(state.universe),
+            state.cluster,
+            state.settings.address,
+            state.members.me.incarnation,
+            state.settings.init.mode.value == "observer",
+            state.boot,
+        )
+        state.emit(Send(link, hello))
+
+    def greeted(self, link: int, hello: Hello) -> bool:
+        """Take a Hello in; whether its sender is a usable neighbour now."""
+        entry = self._links.get(link)
+        if entry is None:
+            return False
+        target = self._targets.get(entry.dialled)
+        if hello.peer == self._state.me:
+            # Its own address in the list of peers is not another host (weave #1881).
+            self._targets.pop(entry.dialled, None)
+            self._close(link, "that is this peer itself")
+            return False
+        reason = self._objection(hello)
+        if reason is not None:
+            self._refuse(link, hello.peer, reason)
+            return False
+        if target is not None:
+            target.peer = hello.peer
+            target.delay_ms = self._state.settings.redial_min_ms
+            self._state.warnings.pop(f"dial {entry.dialled}", None)
+        entry.hello = hello
+        self.refusals.pop(hello.peer, None)
+        self._forgotten.discard(hello.peer)
+        return self._settle(link, hello)
+
+    def _objection(self, hello: Hello) -> str | None:
+        state = self._state
+        name = name_of(hello.peer)
+        if hello.protocol_min > PROTOCOL_MAX or hello.protocol_max < PROTOCOL_MIN:
+            return f"{name} speaks protocol {hello.protocol_min} to {hello.protocol_max}, this host {PROTOCOL_MAX}"
+        if hello.universe != str(state.universe):
+            return f"{name} manages {hello.universe}, this host {state.universe}: launch both with the same --iprange"
+        if state.cluster and hello.cluster and hello.cluster != state.cluster:
+            return (
+                f"{name} belongs to another ring (cluster {hello.cluster}, this host's is {state.cluster}): the two were"
+                " formed apart and are never merged; to join one, stop the other host's daemon, move its data directory"
+                f" away and launch it with a peer of the ring to keep; or `ringipam forget {hello.peer}`"
+            )
+        return None
+
+    def _refuse(self, link: int, peer: str, reason: str) -> None:
+        state = self._state
+        if self.refusals.get(peer) != reason:
+            state.log("error", f"refusing {peer}: {reason}")
+        self.refusals[peer] = reason
+        state.emit(Send(link, Refused(reason)))
+        entry = self._links[link]
+        if entry.hello is not None and self._by_peer.get(peer) == link:
+            del self._by_peer[peer]
+        target = self._targets.get(entry.dialled)
+        if target is not None:
+            target.peer = peer
+            target.delay_ms = state.settings.refused_redial_ms
+        self._close(link, reason)
+
+    def refused(self, link: int, reason: str) -> None:
+        """The other side refuses us; it said why."""
+        entry = self._links.get(link)
+        if entry is None:
+            return
+        who = entry.hello.peer if entry.hello else entry.dialled or entry.host
+        if who not in self.refusals:
+            self.refusals[who] = f"{who} refuses this host: {reason}"
+            self._state.log("error", self.refusals[who])
+        target = self._targets.get(entry.dialled)
+        if target is not None:
+            target.delay_ms = self._state.settings.refused_redial_ms
+
+    def _close(self, link: int, reason: str) -> None:
+        self._state.emit(Close(link, reason))
+
+    def _settle(self, link: int, hello: Hello) -> bool:
+        """One usable link a peer: both ends keep the one that the lesser peer id dialled, else the newer."""
+        peer = hello.peer
+        other = self._by_peer.get(peer)
+        if other == link:
+            return True
+        if other is not None:
+            standing = self._links[other]
+            assert standing.hello is not None
+            restarted = hello.boot > standing.hello.boot
+            if not restarted and self._dialler(standing, peer) < self._dialler(self._links[link], peer):
+                self._close(link, "a link to this peer stands already")
+                return False
+            self._close(other, "replaced by a newer link")
+        self._by_peer[peer] = link
+        return True
+
+    def _dialler(self, link: _Link, peer: str) -> str:
+        return self._state.me if link.dialled else peer
+
+    def address_at(self, link: int, hello: Hello) -> str:
+        """Where the sender of a Hello listens, completed by where it comes from."""
+        entry = self._links[link]
+        try:
+            host, port = parse_endpoint(hello.address)
+        except RequestError:
+            host, port = "", PORT_DEFAULT
+        if not host:
+            return entry.dialled or format_endpoint(entry.host, port)
+        return hello.address

@@ -1,0 +1,302 @@
+"""One peer: every event comes in here, goes to the part it concerns, and every effect leaves here.
+
+`Peer.step(event, now) -> effects`; `Peer.deadline` says when it wants to be woken (docs/design.md, "One protocol
+core, two drivers"). Knows nothing of sockets, disks or clocks; both the runtime and the simulator drive it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, assert_never
+
+from ringipam.ring.ring import Ring
+
+from ringipam.address import Range
+from ringipam.core.allocator import Allocator
+from ringipam.core.donor import Donor
+from ringipam.core.durable import PutMeta, Stored
+from ringipam.core.election import Election
+from ringipam.core.events import (
+    Allocate,
+    Asked,
+    Cancelled,
+    ClaimAddress,
+    Connect,
+    DeadlinePassed,
+    DialFailed,
+    Effect,
+    Event,
+    Forget,
+    Leases,
+    LinkDown,
+    LinkUp,
+    Prime,
+    Received,
+    Release,
+    Show,
+    Verb,
+)
+from ringipam.core.links import Links
+from ringipam.core.listing import Listings
+from ringipam.core.rng import Rng
+from ringipam.core.routing import Router
+from ringipam.core.search import Searches
+from ringipam.core.settings import Settings
+from ringipam.core.spreading import Spreading
+from ringipam.core.state import State
+from ringipam.core.views import Views
+from ringipam.errors import NotFoundError
+from ringipam.lease import Lease
+from ringipam.messages import (
+    Accept,
+    Accepted,
+    Ack,
+    Body,
+    Compare,
+    Denied,
+    Digest,
+    Envelope,
+    Grant,
+    Hello,
+    Introduce,
+    Introduced,
+    LeasePage,
+    LeaseQuery,
+    Members,
+    Message,
+    Nudge,
+    Offer,
+    Ping,
+    PingRequest,
+    Prepare,
+    Promise,
+    Ranges,
+    Refused,
+    Rejected,
+    Rumour,
+    SpaceRequest,
+    Want,
+)
+
+_BEFORE_THE_RING = frozenset((Prepare, Accept, Nudge, Promise, Accepted, Rejected))
+
+
+class Peer:
+    """A state machine. `now` is integer milliseconds and never decreases; `rng` is the only source of chance."""
+
+    def __init__(self, settings: Settings, stored: Stored, rng: Rng, now: int) -> None:
+        self._state = state = State(settings, stored, rng, now)
+        self._links = Links(state)
+        self._router = Router(state, self._links.link_to, self._links.neighbours)
+        self._election = Election(state, self._links, self._router)
+        self._searches = Searches(state, self._router)
+        self._allocator = Allocator(state, self._election, self._searches)
+        self._donor = Donor(state, self._router)
+        self._spreading = Spreading(state, self._links, self._router)
+        self._listings = Listings(state, self._router)
+        self._views = Views(state, self._links, self._election, self._allocator)
+        self._handlers = self._table()
+
+    def start(self, now: int) -> list[Effect]:
+        """Once, before the first event. The number of this start is durable before anything is said (S13, S16)."""
+        self._state.now = now
+        self._state.change(PutMeta("boots", str(self._state.boot)))
+        self._election.start()
+        return self._settle()
+
+    def step(self, event: Event, now: int) -> list[Effect]:
+        """What follows from `event`, in the order it must become visible."""
+        self._state.now = max(now, self._state.now)
+        match event:
+            case Received(link, message):
+                self._receive(link, message)
+            case Asked(request, verb):
+                self._ask(request, verb)
+            case DeadlinePassed():
+                self._wake()
+            case Cancelled(request):
+                self._allocator.cancel(request)
+                self._listings.cancel(request)
+            case LinkUp():
+                self._links.up(event)
+            case LinkDown(link):
+                peer = self._links.down(link)
+                if peer is not None:
+                    self._router.lost(peer)
+            case DialFailed(address, reason):
+                self._links.dial_failed(address, reason)
+            case _:
+                assert_never(event)
+        return self._settle()
+
+    @property
+    def deadline(self) -> int | None:
+        """When `DeadlinePassed` is wanted, in ms; it may come late, never early."""
+        parts = (self._allocator, self._searches, self._election, self._links, self._spreading, self._listings)
+        times = [part.deadline for part in parts]
+        times.append(self._donor.deadline)
+        return min((time for time in times if time is not None), default=None)
+
+    # ── what drivers, checkers and tests may look at ─────────────────────────────────────────────
+
+    @property
+    def ring(self) -> Ring | None:
+        return self._state.ring
+
+    @property
+    def cluster(self) -> str:
+        """The cluster id, or "" while there is no ring."""
+        return self._state.cluster
+
+    @property
+    def leases(self) -> dict[str, Lease]:
+        return self._state.leases.by_number
+
+    def possessed(self) -> list[Range]:
+        """The ranges this peer may issue, grant and restamp (safety.md, "Possession")."""
+        return self._state.possessed()
+
+    # ── dispatch ─────────────────────────────────────────────────────────────────────────────────
+
+    def _settle(self) -> list[Effect]:
+        """Let what came in reach those who wait for it, then hand out the effects."""
+        state = self._state
+        if state.moved:
+            self._searches.moved(state.moved)
+            state.moved.clear()
+        if state.gained:
+            state.gained = False
+            self._allocator.retry()
+        self._searches.tick()
+        return state.drain()
+
+    def _wake(self) -> None:
+        self._links.tick()
+        self._election.tick()
+        self._spreading.tick()
+        self._searches.tick()
+        self._allocator.tick()
+        self._donor.tick()
+        self._listings.tick()
+
+    def _ask(self, request: int, verb: Verb) -> None:
+        match verb:
+            case Allocate() | ClaimAddress() | Prime():
+                self._allocator.ask(request, verb)
+            case Release():
+                self._allocator.release(request, verb)
+            case Leases():
+                self._listings.ask(request, verb)
+            case Show.STATUS:
+                self._state.reply(request, self._views.status())
+            case Show.RING:
+                self._state.reply(request, self._views.ring())
+            case Show.PEERS:
+                self._state.reply(request, self._views.peers())
+            case Show.CONFLICTS:
+                self._state.reply(request, self._views.conflicts())
+            case Connect(address):
+                self._links.add_target(address, configured=True)
+                self._links.tick()
+                self._state.reply(request, None)
+            case Forget(peer):
+                self._state.reply(request, self._forget(peer))
+            case _:
+                assert_never(verb)
+
+    def _forget(self, peer: str) -> NotFoundError | None:
+        """By peer id, unique name, `name.uid-prefix`, or address."""
+        known = {*self._state.members.others(), *self._links.refusals}
+        matches = sorted(p for p in known if p == peer or p.rpartition(".")[0] == peer or p.startswith(f"{peer}"))
+        exact = [p for p in matches if peer in (p, p.rpartition(".")[0])]
+        chosen = exact if len(exact) == 1 else matches
+        if len(chosen) > 1:
+            return NotFoundError(f"{peer} may be {', '.join(chosen)}: name one of them")
+        if not self._links.forget(chosen[0] if chosen else peer):
+            return NotFoundError(f"no peer and no address {peer} is known")
+        return None
+
+    def _receive(self, link: int, message: Message) -> None:
+        match message:
+            case Hello():
+                self._greeted(link, message)
+            case Refused(reason):
+                self._links.refused(link, reason)
+            case Envelope():
+                neighbour = self._links.peer_of(link)
+                if neighbour is not None and self._router.received(neighbour, message):
+                    self._open(message.origin, message.body)
+            case _:
+                assert_never(message)
+
+    def _greeted(self, link: int, hello: Hello) -> None:
+        state = self._state
+        if not self._links.greeted(link, hello):
+            return
+        if hello.cluster and not state.cluster:
+            self._election.adopt(hello.cluster, hello.peer)
+        if hello.cluster and hello.cluster == state.cluster:
+            state.meet(hello.peer, self._links.address_at(link, hello))
+            self._spreading.reconcile(hello.peer)
+
+    def _table(self) -> dict[type[Body], Callable[[str, Any], None]]:
+        """Who takes which message from the peer that sent it; `_BEFORE_THE_RING` are taken without a ring too."""
+        return {
+            Prepare: self._election.received,
+            Accept: self._election.received,
+            Nudge: self._election.received,
+            Promise: self._election.promised,
+            Accepted: self._election.accepted,
+            Rejected: self._election.rejected,
+            SpaceRequest: self._donor.asked,
+            Introduce: self._introduce,
+            Introduced: self._donor.introduced,
+            Grant: self._granted,
+            Denied: self._denied,
+            LeaseQuery: self._listings.asked,
+            LeasePage: self._listings.received,
+            Ping: self._spreading.probed,
+            Ack: self._spreading.probed,
+            PingRequest: self._spreading.probed,
+            Offer: self._spreading.offered,
+            Want: self._spreading.wanted,
+            Rumour: self._spreading.told,
+            Digest: self._spreading.opened,
+            Compare: self._spreading.compared,
+            Ranges: self._spreading.ranges,
+            Members: self._spreading.members,
+        }
+
+    def _open(self, origin: str, body: Body) -> None:
+        """An envelope for this peer, of its own cluster."""
+        kind = type(body)
+        if self._state.ring is not None or kind in _BEFORE_THE_RING:
+            self._handlers[kind](origin, body)
+
+    def _granted(self, donor: str, grant: Grant) -> None:
+        state = self._state
+        universe = state.universe.range
+        ours = all(
+            segment.claim.owner == state.me
+            and segment.claim.writer == donor
+            and universe.covers(Range(segment.start, segment.end))
+            for segment in grant.segments
+        )
+        if not ours:
+            state.log("warning", f"{donor} sent a grant that is not its own to make; it was ignored")
+            return
+        state.join(grant.segments, donor, grant.rests)
+        state.gained = True
+        self._searches.granted(grant.number)
+
+    def _denied(self, donor: str, denied: Denied) -> None:
+        state = self._state
+        if all(state.universe.range.covers(Range(s.start, s.end)) for s in denied.segments):
+            state.join(denied.segments, donor)
+        self._searches.denied(donor, denied)
+        state.gained = True
+
+    def _introduce(self, sender: str, introduce: Introduce) -> None:
+        """Hold the newcomer durably, then say so (S4): the answer follows the change out."""
+        self._state.learn([introduce.member], sender)
+        self._router.send(sender, Introduced(introduce.member.peer))

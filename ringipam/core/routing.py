@@ -1,0 +1,97 @@
+"""Gets a message to any peer that some path of live links leads to.
+
+A linked peer is written to directly. To any other, the first envelope floods, and every relay learns from it
+which neighbour leads back to its origin; the answer and what follows take that way (the idea of AODV,
+RFC 3561, without its state). Links need not be transitive (docs/design.md, "Gossip").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ringipam.core.events import Send
+from ringipam.core.state import State
+from ringipam.messages import Body, Envelope
+
+HOPS_MAX = 16
+SEEN_MAX = 5_000
+
+
+class Router:
+    """`link_to` gives the link of a directly connected peer; `neighbours` all such peers."""
+
+    def __init__(self, state: State, link_to: Callable[[str], int | None], neighbours: Callable[[], list[str]]) -> None:
+        self._state = state
+        self._link_to = link_to
+        self._neighbours = neighbours
+        self._via: dict[str, str] = {}
+        self._seen: dict[tuple[str, int], None] = {}
+
+    def send(self, target: str, body: Body) -> None:
+        """Best effort; whoever needs an answer sets a deadline."""
+        state = self._state
+        direct = self._link_to(target)
+        if direct is not None:
+            state.emit(Send(direct, self._envelope(target, 0, 0, body)))
+            return
+        envelope = self._envelope(target, state.rng.bits64() >> 1, HOPS_MAX, body)
+        self._note(envelope)
+        self._pass_on(envelope, arrived_by="")
+
+    def lost(self, peer: str) -> None:
+        """The link to `peer` is gone, and the ways that led over it."""
+        for target in [target for target, via in self._via.items() if via == peer]:
+            del self._via[target]
+
+    def unanswered(self, peer: str) -> None:
+        """`peer` did not answer in time: look for another way the next time."""
+        self._via.pop(peer, None)
+
+    def received(self, neighbour: str, envelope: Envelope) -> bool:
+        """Whether `envelope` is for this peer, and of its own cluster and universe (safety.md S6)."""
+        state = self._state
+        if envelope.origin == state.me or (envelope.serial and (envelope.origin, envelope.serial) in self._seen):
+            return False
+        if envelope.serial:
+            self._note(envelope)
+            if envelope.origin != neighbour:
+                self._via[envelope.origin] = neighbour
+        elif envelope.origin != neighbour:
+            return False
+        if envelope.target == state.me:
+            return envelope.cluster == state.cluster and envelope.universe == str(state.universe)
+        # A peer without a ring, or of another, relays nothing: it could be the bridge between two rings (S6).
+        if envelope.hops > 0 and state.cluster and envelope.cluster == state.cluster:
+            self._pass_on(envelope, arrived_by=neighbour)
+        return False
+
+    def _pass_on(self, envelope: Envelope, arrived_by: str) -> None:
+        target = envelope.target
+        further = Envelope(
+            envelope.cluster,
+            envelope.universe,
+            envelope.origin,
+            target,
+            envelope.serial,
+            envelope.hops - 1,
+            envelope.body,
+        )
+        if self._link_to(target) is not None:
+            towards = [target]
+        elif self._via.get(target, arrived_by) != arrived_by:
+            towards = [self._via[target]]
+        else:
+            towards = [peer for peer in self._neighbours() if peer not in (arrived_by, envelope.origin)]
+        for peer in towards:
+            link = self._link_to(peer)
+            if link is not None:
+                self._state.emit(Send(link, further))
+
+    def _note(self, envelope: Envelope) -> None:
+        self._seen[envelope.origin, envelope.serial] = None
+        if len(self._seen) > SEEN_MAX:
+            del self._seen[next(iter(self._seen))]
+
+    def _envelope(self, target: str, serial: int, hops: int, body: Body) -> Envelope:
+        state = self._state
+        return Envelope(state.cluster, str(state.universe), state.me, target, serial, hops, body)

@@ -1,0 +1,175 @@
+"""Keeps what every peer should know the same everywhere: probes, rumours and anti-entropy, with their times."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ringipam.ring.fingerprint import fingerprint
+
+from ringipam.address import Range
+from ringipam.core.links import Links
+from ringipam.core.routing import Router
+from ringipam.core.state import State
+from ringipam.gossip.antientropy import answering, compared, members_digest, narrowing, opening
+from ringipam.messages import (
+    Ack,
+    Compare,
+    Digest,
+    Members,
+    Offer,
+    Ping,
+    PingRequest,
+    Ranges,
+    Rumour,
+    Want,
+)
+
+MEMBERS_PAGE = 500
+FREE_PUBLISH_MS = 1_000
+FREE_CHANGE = 4
+"""This peer's free space is published again when it changed by a fourth, or to or from none."""
+
+
+class Spreading:
+    def __init__(self, state: State, links: Links, router: Router) -> None:
+        self._state = state
+        self._links = links
+        self._router = router
+        self._rumour_ms = 0
+        self._exchange_ms = state.now
+        self._publish_ms = state.now
+        self._offered: dict[str, Offer] = {}
+
+    # ── time ─────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def deadline(self) -> int | None:
+        if self._state.ring is None:
+            return None
+        times = [self._state.members.deadline, self._exchange_ms, self._publish_ms]
+        if self._state.rumours.hot:
+            times.append(self._rumour_ms)
+        return min(times)
+
+    def tick(self) -> None:
+        state = self._state
+        if state.ring is None:
+            return
+        self._probe()
+        if state.now >= self._publish_ms:
+            self._publish_ms = state.now + FREE_PUBLISH_MS
+            self._links.follow_members()
+            self._links.tick()
+            self._publish_free()
+        if state.rumours.hot and state.now >= self._rumour_ms:
+            self._rumour_ms = state.now + state.settings.rumour_ms
+            self._offer()
+        if state.now >= self._exchange_ms:
+            self._exchange_ms = state.now + state.settings.anti_entropy_ms
+            neighbours = self._links.neighbours()
+            if neighbours:
+                self.reconcile(state.rng.pick(neighbours))
+
+    def _probe(self) -> None:
+        state = self._state
+        if state.now < state.members.deadline:
+            return
+        sends, news = state.members.tick(state.now)
+        for peer, body in sends:
+            self._router.send(peer, body)
+        if news:
+            state.gained = True
+            state.spread((), tuple(news), state.me)
+
+    def _publish_free(self) -> None:
+        state = self._state
+        free = state.space.count(*state.universe.range)
+        told = state.members.me.free
+        if (free == 0) != (told == 0) or abs(free - told) * FREE_CHANGE > max(free, told):
+            state.spread((), (state.members.publish(free=free),), state.me)
+
+    def _offer(self) -> None:
+        found = self._state.rumours.offer(self._state.rng.shuffled(self._links.neighbours()))
+        if found is not None:
+            neighbour, offer = found
+            self._offered[neighbour] = offer
+            self._router.send(neighbour, offer)
+
+    def reconcile(self, neighbour: str) -> None:
+        """Begin an exchange: whatever one side lacks, it gets."""
+        state = self._state
+        assert state.ring is not None
+        salt = state.rng.bits64().to_bytes(8, "big")
+        self._router.send(neighbour, opening(state.ring, state.members.all(), salt))
+
+    # ── messages ─────────────────────────────────────────────────────────────────────────────────
+
+    def probed(self, sender: str, body: Ping | Ack | PingRequest) -> None:
+        for peer, answer in self._state.members.received(sender, body):
+            self._router.send(peer, answer)
+
+    def offered(self, sender: str, offer: Offer) -> None:
+        self._router.send(sender, self._state.rumours.offered(sender, offer))
+
+    def wanted(self, sender: str, want: Want) -> None:
+        for rumour in self._state.rumours.wanted(sender, self._offered.pop(sender, None), want):
+            self._router.send(sender, rumour)
+
+    def _inside(self, ranges: Iterable[tuple[int, int, object]]) -> bool:
+        universe = self._state.universe.range
+        return all(universe.covers(Range(start, end)) for start, end, _ in ranges)
+
+    def told(self, sender: str, rumour: Rumour) -> None:
+        """Join a rumour; pass it on under its own number only if it was news here."""
+        state = self._state
+        if state.rumours.seen(rumour.rumour) or not self._inside(rumour.segments):
+            return
+        state.rumours.note(rumour.rumour)
+        state.join(rumour.segments, sender, rumour=rumour)
+        state.learn(rumour.members, sender, rumour=rumour)
+
+    def opened(self, sender: str, digest: Digest) -> None:
+        state = self._state
+        assert state.ring is not None
+        universe = state.universe.range
+        if fingerprint(state.ring, universe.start, universe.end, digest.salt) != digest.ring:
+            self._router.send(sender, narrowing(state.ring, digest.salt))
+        if members_digest(state.members.all(), digest.salt) != digest.members:
+            self._send_members(sender, answer=True)
+
+    def compared(self, sender: str, compare: Compare) -> None:
+        ring = self._state.ring
+        if ring is not None and self._inside(compare.prints):
+            for answer in compared(ring, compare):
+                self._router.send(sender, answer)
+
+    def _send_members(self, target: str, *, answer: bool) -> None:
+        members = sorted(self._state.members.all())
+        for first in range(0, len(members), MEMBERS_PAGE):
+            self._router.send(target, Members(tuple(members[first : first + MEMBERS_PAGE]), answer))
+
+    def ranges(self, sender: str, ranges: Ranges) -> None:
+        state = self._state
+        if not self._inside(ranges.segments):
+            return
+        state.join(ranges.segments, sender)
+        if ranges.answer:
+            assert state.ring is not None
+            for answer in answering(state.ring, ranges):
+                self._router.send(sender, answer)
+
+    def members(self, sender: str, message: Members) -> None:
+        state = self._state
+        state.learn(message.members, sender)
+        if not message.answer:
+            return
+        theirs = {member.peer: (member.incarnation, member.health.value) for member in message.members}
+        # A list of several pages does not show which members the other lacks; its own turn will.
+        unknown = (-1, 0) if len(state.members) <= MEMBERS_PAGE else (1 << 63, 0)
+        newer = [
+            member
+            for member in sorted(state.members.all())
+            if (member.incarnation, member.health.value) > theirs.get(member.peer, unknown)
+        ]
+        if newer:
+            self._router.send(sender, Members(tuple(newer), answer=False))

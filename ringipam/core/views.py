@@ -1,0 +1,129 @@
+"""What `status`, `ring`, `peers` and `conflicts` show, as the JSON of docs/http.md."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from ringipam.core.allocator import Allocator
+from ringipam.core.election import Election
+from ringipam.core.links import Links
+from ringipam.core.settings import name_of
+from ringipam.core.state import State
+from ringipam.messages import Health
+
+
+class Views:
+    def __init__(self, state: State, links: Links, election: Election, allocator: Allocator) -> None:
+        self._state = state
+        self._links = links
+        self._election = election
+        self._allocator = allocator
+
+    def status(self) -> dict[str, object]:
+        state = self._state
+        word, reason = self._condition()
+        return {
+            "peer": _name(state.me),
+            "universe": str(state.universe),
+            "subnet": str(state.settings.subnet),
+            "cluster": state.cluster or None,
+            "state": word,
+            "reason": reason,
+            "serving": self._complete(),
+            "leases": len(state.leases),
+            "owned": sum(owned.size for owned in state.possessed()),
+            "free": state.space.count(*state.universe.range),
+            "peers": self._health(),
+            "pending": self._allocator.pending(),
+            "warnings": list(state.warnings.values()),
+        }
+
+    def _condition(self) -> tuple[str, str | None]:
+        state = self._state
+        if self._links.refusals:
+            return "refusing", "; ".join(self._links.refusals.values())
+        if self._complete():
+            return "ready", None
+        if state.cluster:
+            return "electing", "learning the ring from its members"
+        if self._election.wanted:
+            return "electing", self._election.explain()
+        return "idle", "no ring yet; it is formed when an address is first needed, or by `ringipam prime`"
+
+    def _complete(self) -> bool:
+        ring = self._state.ring
+        return ring is not None and all(claim.owner for _, claim in ring.tokens())
+
+    def _health(self) -> dict[str, int]:
+        members = self._state.members
+        states = [member.health for member in members.all() if member.peer != self._state.me]
+        return {health.name.lower(): states.count(health) for health in Health}
+
+    def ring(self) -> dict[str, object]:
+        """Only what all converged peers share: equal rings give equal texts."""
+        state = self._state
+        segments = state.ring.segments() if state.ring else ()
+        return {
+            "universe": str(state.universe),
+            "cluster": state.cluster or None,
+            "tokens": [
+                {
+                    "first": state.universe.text(start),
+                    "last": state.universe.text(end - 1),
+                    "size": end - start,
+                    "owner": claim.owner,
+                    "epoch": claim.epoch,
+                    "version": claim.version,
+                    "writer": claim.writer,
+                }
+                for start, end, claim in segments
+            ],
+        }
+
+    def peers(self) -> dict[str, object]:
+        state = self._state
+        owned = state.ring.owners() if state.ring else {}
+        shown = []
+        for member in sorted(state.members.all()):
+            if member.peer == state.me:
+                continue
+            silent_ms = 0 if member.health is Health.ALIVE else state.now - state.members.changed_ms(member.peer)
+            shown.append(
+                {
+                    **_name(member.peer),
+                    "address": member.address,
+                    "state": member.health.name.lower(),
+                    "owned": owned.get(member.peer, 0),
+                    "free": member.free,
+                    "last_seen_s": silent_ms // 1000,
+                    "linked": self._links.link_to(member.peer) is not None,
+                }
+            )
+        return {"peers": shown}
+
+    def conflicts(self) -> dict[str, object]:
+        state = self._state
+        shown = []
+        for _, conflict in sorted(state.conflicts.items()):
+            inside = [
+                lease.as_json()
+                for lease in state.leases
+                if state.inside(lease.address.version, int(lease.address))
+                and conflict.start <= int(lease.address) < conflict.end
+            ]
+            shown.append(
+                {
+                    "first": state.universe.text(conflict.start),
+                    "last": state.universe.text(conflict.end - 1),
+                    "peers": list(conflict.peers),
+                    "leases": inside,
+                    "since": datetime.fromtimestamp(conflict.since_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+                    "advice": f"shown by {conflict.source}; nothing is issued there: move the containers listed here and"
+                    " on the other peers to other addresses, then restore the peer whose data is not current",
+                }
+            )
+        return {"conflicts": shown}
+
+
+def _name(peer: str) -> dict[str, object]:
+    return {"name": name_of(peer), "uid": peer.rpartition(".")[2]}

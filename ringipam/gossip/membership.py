@@ -1,0 +1,208 @@
+"""Who is there, and who seems not to be: SWIM (Das, Gupta and Motivala, DSN 2002) with Lifeguard's local health.
+
+Health is a hint: for choosing donors and telling operators, never for safety. Nothing here removes a member.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ringipam.messages import Ack, Body, Health, Member, Ping, PingRequest
+
+HELPERS = 3
+"""How many others are asked to ping a member that did not answer (SWIM's k)."""
+LOCAL_HEALTH_MAX = 8
+
+
+def suspicion_ms(members: int, probe_ms: int) -> int:
+    """How long a suspect may refute before it counts as dead: grows like log(members) (SWIM, 4.2)."""
+    return max(3, members.bit_length()) * probe_ms
+
+
+@dataclass(slots=True)
+class _Known:
+    member: Member
+    since_ms: int
+    """When its health last changed, as seen here."""
+
+
+@dataclass(slots=True)
+class _Probe:
+    peer: str
+    sequence: int
+    ask_others_ms: int
+    give_up_ms: int
+    asked_others: bool = False
+
+
+class Membership:
+    """Every member ever heard of, and this peer's own record among them."""
+
+    def __init__(self, me: Member, probe_ms: int, timeout_ms: int, shuffle: Callable[[list[str]], list[str]]) -> None:
+        self._me = me.peer
+        self._known: dict[str, _Known] = {me.peer: _Known(me, 0)}
+        self._probe_ms = probe_ms
+        self._timeout_ms = timeout_ms
+        self._shuffle = shuffle
+        self._round: list[str] = []
+        self._probe: _Probe | None = None
+        self._next_probe_ms = 0
+        self._sequence = 0
+        self._local_health = 0  # Lifeguard: how much this peer distrusts its own judgement, 0 to 8
+        self._helping: dict[int, tuple[str, int]] = {}  # my sequence → (who asked, its sequence)
+        self._suspected: dict[str, int] = {}  # suspect → when it is declared dead
+
+    def __contains__(self, peer: str) -> bool:
+        return peer in self._known
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    @property
+    def me(self) -> Member:
+        return self._known[self._me].member
+
+    def get(self, peer: str) -> Member | None:
+        known = self._known.get(peer)
+        return known.member if known else None
+
+    def all(self) -> list[Member]:
+        return [known.member for known in self._known.values()]
+
+    def others(self) -> list[str]:
+        return [peer for peer in self._known if peer != self._me]
+
+    def reachable(self, peer: str) -> bool:
+        known = self._known.get(peer)
+        return known is not None and known.member.health is not Health.DEAD
+
+    def changed_ms(self, peer: str) -> int:
+        """When the health of `peer` last changed, as seen here; 0 if unknown."""
+        known = self._known.get(peer)
+        return known.since_ms if known else 0
+
+    def publish(self, *, address: str | None = None, free: int | None = None) -> Member:
+        """Renew this peer's own record; the raised incarnation makes it win everywhere."""
+        me = self.me
+        renewed = me._replace(
+            incarnation=me.incarnation + 1,
+            address=me.address if address is None else address,
+            free=me.free if free is None else free,
+        )
+        self._known[self._me].member = renewed
+        return renewed
+
+    def merge(self, member: Member, now: int) -> Member | None:
+        """Take `member` in if it is news; what is news to others then (perhaps a refutation), else None."""
+        if member.peer == self._me:
+            if (member.incarnation, member.health.value) > (self.me.incarnation, Health.ALIVE.value):
+                self._known[self._me].member = self.me._replace(incarnation=member.incarnation)
+                return self.publish()
+            return None
+        known = self._known.get(member.peer)
+        if known is None:
+            self._known[member.peer] = _Known(member, now)
+            self._watch(member, now)
+            return member
+        old = known.member
+        if (member.incarnation, member.health.value) <= (old.incarnation, old.health.value):
+            return None
+        if not member.address or member.address.startswith(":"):
+            member = member._replace(address=old.address)
+        known.member = member
+        if member.health is not old.health:
+            known.since_ms = now
+        self._watch(member, now)
+        return member
+
+    def moved(self, peer: str, address: str) -> bool:
+        """`peer` was met at `address`; whether that is a new one."""
+        known = self._known[peer]
+        if known.member.address == address:
+            return False
+        known.member = known.member._replace(address=address)
+        return True
+
+    def _watch(self, member: Member, now: int) -> None:
+        if member.health is not Health.SUSPECT:
+            self._suspected.pop(member.peer, None)
+        elif member.peer not in self._suspected:
+            self._suspected[member.peer] = now + suspicion_ms(len(self._known), self._probe_ms)
+
+    # ── probing ──────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def deadline(self) -> int:
+        """When `tick` is wanted next."""
+        times = [self._next_probe_ms, *self._suspected.values()]
+        if self._probe is not None:
+            times.append(self._probe.give_up_ms if self._probe.asked_others else self._probe.ask_others_ms)
+        return min(times)
+
+    def tick(self, now: int) -> tuple[list[tuple[str, Body]], list[Member]]:
+        """What to send, and which members' news to spread."""
+        sends: list[tuple[str, Body]] = []
+        news = self._bury(now)
+        probe = self._probe
+        if probe is not None and not probe.asked_others and now >= probe.ask_others_ms:
+            probe.asked_others = True
+            helpers = [p for p in self._shuffle(self.others()) if p != probe.peer and self.reachable(p)]
+            sends += [(helper, PingRequest(probe.sequence, probe.peer)) for helper in helpers[:HELPERS]]
+        if probe is not None and now >= probe.give_up_ms:
+            self._probe = None
+            self._local_health = min(LOCAL_HEALTH_MAX, self._local_health + 1)
+            suspect = self._suspect(probe.peer, now)
+            news += [suspect] if suspect else []
+        if self._probe is None and now >= self._next_probe_ms:
+            sends += self._begin_probe(now)
+        return sends, news
+
+    def _bury(self, now: int) -> list[Member]:
+        news = []
+        for peer in [peer for peer, due in self._suspected.items() if due <= now]:
+            dead = self._known[peer].member._replace(health=Health.DEAD)
+            if self.merge(dead, now):
+                news.append(dead)
+        return news
+
+    def _suspect(self, peer: str, now: int) -> Member | None:
+        member = self._known[peer].member
+        if member.health is not Health.ALIVE:
+            return None
+        return self.merge(member._replace(health=Health.SUSPECT), now)
+
+    def _begin_probe(self, now: int) -> list[tuple[str, Body]]:
+        """Probe the next member in turn. The dead are not probed: they refute when a link to them stands again."""
+        self._next_probe_ms = now + self._probe_ms
+        if not self._round:
+            self._round = self._shuffle(self.others())
+        if not self._round:
+            return []
+        peer = self._round.pop()
+        if not self.reachable(peer):
+            return []
+        self._sequence += 1
+        patience = self._timeout_ms * (1 + self._local_health)
+        self._probe = _Probe(peer, self._sequence, now + patience, now + 2 * patience)
+        return [(peer, Ping(self._sequence))]
+
+    def received(self, sender: str, message: Ping | Ack | PingRequest) -> list[tuple[str, Body]]:
+        """What to answer."""
+        match message:
+            case Ping(sequence):
+                return [(sender, Ack(sequence))]
+            case PingRequest(sequence, peer):
+                self._sequence += 1
+                self._helping[self._sequence] = (sender, sequence)
+                if len(self._helping) > 100:
+                    del self._helping[next(iter(self._helping))]
+                return [(peer, Ping(self._sequence))] if peer in self._known else []
+            case Ack(sequence):
+                if self._probe is not None and self._probe.sequence == sequence:
+                    self._probe = None
+                    self._local_health = max(0, self._local_health - 1)
+                if sequence in self._helping:
+                    asker, theirs = self._helping.pop(sequence)
+                    return [(asker, Ack(theirs))]
+                return []

@@ -1,0 +1,86 @@
+"""News on its way to everybody: offered by number, fetched by whoever lacks it, passed on only where it was news.
+
+Push-pull rumour spreading (Karp et al., "Randomized Rumor Spreading", 2000; docs/design.md, "Gossip"). An offer
+costs a few bytes, so a payload reaches most peers just once. Whatever is lost here, anti-entropy brings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from ringipam.messages import Offer, Rumour, Want
+
+HOT_MAX = 2_000
+SEEN_MAX = 20_000
+OFFER_MAX = 500
+
+
+@dataclass(slots=True)
+class _Hot:
+    rumour: Rumour
+    known_by: set[str] = field(default_factory=set)
+    offers: int = 0
+
+
+class Rumours:
+    """The rumours this peer still spreads, and the numbers of those it has seen."""
+
+    def __init__(self) -> None:
+        self._hot: dict[int, _Hot] = {}
+        self._seen: dict[int, None] = {}
+
+    @property
+    def hot(self) -> bool:
+        return bool(self._hot)
+
+    def add(self, rumour: Rumour, source: str = "") -> None:
+        """Spread `rumour`, but not back to `source`."""
+        self._remember(rumour.rumour)
+        if len(self._hot) >= HOT_MAX:
+            del self._hot[next(iter(self._hot))]
+        self._hot[rumour.rumour] = _Hot(rumour, {source} if source else set())
+
+    def seen(self, rumour: int) -> bool:
+        return rumour in self._seen
+
+    def note(self, rumour: int) -> None:
+        """This rumour arrived and was no news: do not fetch it again."""
+        self._remember(rumour)
+
+    def offer(self, neighbours: Sequence[str]) -> tuple[str, Offer] | None:
+        """The next offer, to the first of `neighbours` (shuffled by the caller) that lacks something hot.
+
+        A rumour cools when all neighbours have it or it was offered often enough to have reached everybody
+        with high probability: a multiple of log2 of the neighbourhood.
+        """
+        limit = 2 * len(neighbours).bit_length() + 4
+        for number in [number for number, hot in self._hot.items() if hot.offers >= limit]:
+            del self._hot[number]
+        for neighbour in neighbours:
+            fresh = [number for number, hot in self._hot.items() if neighbour not in hot.known_by][:OFFER_MAX]
+            if fresh:
+                for number in fresh:
+                    self._hot[number].offers += 1
+                return neighbour, Offer(tuple(fresh))
+        self._hot.clear()
+        return None
+
+    def offered(self, sender: str, offer: Offer) -> Want:
+        """Which of the offered rumours are wanted; the answer also tells the sender which ones are not."""
+        for number in offer.rumours:
+            if number in self._hot:
+                self._hot[number].known_by.add(sender)
+        return Want(tuple(number for number in offer.rumours if number not in self._seen))
+
+    def wanted(self, sender: str, offered: Offer | None, want: Want) -> list[Rumour]:
+        """The payloads asked for. `offered` is what the sender was last offered: it has what it did not want."""
+        for number in (*(offered.rumours if offered else ()), *want.rumours):
+            if number in self._hot:
+                self._hot[number].known_by.add(sender)
+        return [self._hot[number].rumour for number in want.rumours if number in self._hot]
+
+    def _remember(self, number: int) -> None:
+        self._seen[number] = None
+        if len(self._seen) > SEEN_MAX:
+            del self._seen[next(iter(self._seen))]

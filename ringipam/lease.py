@@ -1,0 +1,103 @@
+"""What a user holds: an address, for an identifier, on a host. The one form every surface shows."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import lru_cache
+
+from ringipam.address import Address, Cidr, Network
+from ringipam.errors import RequestError
+
+ID_LENGTH_MAX = 256
+LABELS_MAX = 32
+LABEL_LENGTH_MAX = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """One address held under one identifier. Immutable; a change makes a new lease."""
+
+    lease: str
+    """Unique for ever; naming it in a release makes a retry harmless (safety.md S22)."""
+    id: str
+    """The caller's name for the holder."""
+    address: Address
+    prefix_len: int
+    subnet: Network
+    class_: str
+    host: str
+    """The name of the host that issued it."""
+    since: datetime
+    """UTC."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    def __hash__(self) -> int:
+        return hash(self.lease)
+
+    @property
+    def interface(self) -> str:
+        """`ADDRESS/LEN`, as a network interface is configured with it."""
+        return f"{self.address}/{self.prefix_len}"
+
+    def as_json(self) -> dict[str, object]:
+        return {
+            "lease": self.lease,
+            "id": self.id,
+            "address": str(self.address),
+            "prefix_len": self.prefix_len,
+            "subnet": str(self.subnet),
+            "class": self.class_,
+            "host": self.host,
+            "since": self.since.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "labels": dict(self.labels),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, object]) -> Lease:
+        """The lease a daemon printed; raises KeyError or ValueError on anything else."""
+        labels = data.get("labels")
+        if not isinstance(labels, dict):
+            raise ValueError("labels is not an object")
+        return cls(
+            lease=str(data["lease"]),
+            id=str(data["id"]),
+            address=ipaddress.ip_address(str(data["address"])),
+            prefix_len=int(str(data["prefix_len"])),
+            subnet=ipaddress.ip_network(str(data["subnet"])),
+            class_=str(data["class"]),
+            host=str(data["host"]),
+            since=datetime.strptime(str(data["since"]), "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC),
+            labels={str(key): str(value) for key, value in labels.items()},
+        )
+
+
+@lru_cache(maxsize=1024)
+def network(subnet: Cidr) -> Network:
+    """The standard library's object for a subnet; cached, as building one costs more than an allocation."""
+    kind = ipaddress.IPv4Network if subnet.family == 4 else ipaddress.IPv6Network
+    return kind((subnet.start, subnet.prefix_len))
+
+
+def check_id(holder: str) -> str:
+    """`holder` if it can name a holder; raises RequestError.
+
+    Control characters and spaces would make the line-oriented outputs ambiguous.
+    """
+    if not holder or len(holder) > ID_LENGTH_MAX:
+        raise RequestError(f"an id has 1 to {ID_LENGTH_MAX} characters, this one has {len(holder)}")
+    if not holder.isprintable() or " " in holder:
+        raise RequestError(f"an id has printable characters and no spaces: {holder!r}")
+    return holder
+
+
+def check_labels(labels: object) -> dict[str, str]:
+    """`labels` as a dictionary of short strings; raises RequestError."""
+    if not isinstance(labels, Mapping) or len(labels) > LABELS_MAX:
+        raise RequestError(f"labels is an object of at most {LABELS_MAX} strings")
+    for key, value in labels.items():
+        if not isinstance(key, str) or not isinstance(value, str) or len(key) + len(value) > LABEL_LENGTH_MAX:
+            raise RequestError(f"a label is a string of at most {LABEL_LENGTH_MAX} characters with its key")
+    return dict(labels)

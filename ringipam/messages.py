@@ -1,0 +1,341 @@
+"""What peers say to each other. Plain values; how they become bytes is the codec's business.
+
+A field that may grow later is added at the end: receivers ignore what they do not know.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import NamedTuple
+
+from ringipam.claim import Segment
+from ringipam.lease import Lease
+
+PROTOCOL_MIN = 1
+PROTOCOL_MAX = 1
+
+
+class Ballot(NamedTuple):
+    """A Paxos ballot: higher rounds win, ties by proposer (Lamport, "Paxos Made Simple", 2.2)."""
+
+    round: int
+    proposer: str
+
+
+class Terms(NamedTuple):
+    """On what grounds a ballot is held; an acceptor answers only a ballot of its own terms (safety.md S5)."""
+
+    mode: str
+    """`consensus` or `listed`."""
+    electors: int
+    """N: how many initial hosts there are at most."""
+    acceptors: tuple[str, ...]
+    """The exact electorate, sorted, in mode `listed`; empty in mode `consensus`."""
+
+
+class Founding(NamedTuple):
+    """The value an election decides: a cluster id and who shares the universe at first."""
+
+    cluster: str
+    members: tuple[str, ...]
+
+
+class Health(Enum):
+    """What is believed of a member (SWIM, Das et al. 2002); a later state beats an earlier one of one incarnation."""
+
+    ALIVE = 0
+    SUSPECT = 1
+    DEAD = 2
+
+
+class Member(NamedTuple):
+    """What is known of a member. The greater (incarnation, health) is the newer."""
+
+    peer: str
+    """`name.uid`."""
+    address: str
+    """Where it listens, `host:port`, or "" if unknown."""
+    incarnation: int
+    """Raised by the member itself, to refute a suspicion or to publish new figures."""
+    health: Health
+    free: int
+    """Addresses it had free, roughly; a hint for choosing donors and nothing else."""
+
+
+class Rest(NamedTuple):
+    """What is left of a quarantine, travelling with a grant (safety.md S20)."""
+
+    start: int
+    end: int
+    remaining_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """The first message on a link, and again whenever the sender gains a ring."""
+
+    protocol_min: int
+    protocol_max: int
+    peer: str
+    universe: str
+    cluster: str
+    """Empty until the sender has a ring, durably."""
+    address: str
+    """Where the sender listens; an empty host means the one this connection comes from."""
+    incarnation: int
+    observer: bool
+    boot: int
+    """Which start of this peer speaks: a link of an earlier one is dead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Said before a link is closed for good reason, so that the other side can show it too."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prepare:
+    ballot: Ballot
+    terms: Terms
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    ballot: Ballot
+    accepted_ballot: Ballot | None
+    accepted: Founding | None
+
+
+@dataclass(frozen=True, slots=True)
+class Accept:
+    ballot: Ballot
+    terms: Terms
+    value: Founding
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    ballot: Ballot
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A ballot was not taken: a higher one was promised, or `reason` says what does not match."""
+
+    ballot: Ballot
+    promised: Ballot | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Nudge:
+    """Somebody needs an address: whoever may, please found the ring."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpaceRequest:
+    """May I have some of `[start, end)`?"""
+
+    number: int
+    """Rises with every request of this asker, over restarts too; each is answered at most once (safety.md S16)."""
+    start: int
+    end: int
+    want: int
+    """How many addresses the asker's recent use calls for."""
+    exact: bool
+    """A claim: all of `[start, end)` or nothing."""
+    urgent: bool
+    """Somebody waits: the last address may go too (safety.md S17)."""
+    valid_ms: int
+    """After so long in the donor's hands the request has expired."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """These ranges are yours, durably."""
+
+    number: int
+    """The request it answers, or 0 for space given unasked."""
+    segments: tuple[Segment, ...]
+    rests: tuple[Rest, ...]
+
+
+class Denial(Enum):
+    NO_SPACE = 0
+    IN_USE = 1
+    NOT_OWNER = 2
+    NO_WITNESS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Denied:
+    """Nothing for request `number`; `segments` is what the donor knows of the range, so that the asker learns too."""
+
+    number: int
+    reason: Denial
+    holder: str
+    """With IN_USE: the id that holds the address."""
+    segments: tuple[Segment, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Introduce:
+    """Please hold this newcomer in your member list, durably (safety.md S4)."""
+
+    member: Member
+
+
+@dataclass(frozen=True, slots=True)
+class Introduced:
+    """I hold that newcomer durably."""
+
+    peer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class PingRequest:
+    """Please ping `peer` for me; the answer is an `Ack` of this sequence (SWIM, 3.1)."""
+
+    sequence: int
+    peer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """I have these rumours."""
+
+    rumours: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    """Of what you offered, send me these."""
+
+    rumours: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rumour:
+    """News: closed ranges of the ring, members, or both."""
+
+    rumour: int
+    segments: tuple[Segment, ...]
+    members: tuple[Member, ...]
+
+
+class Print(NamedTuple):
+    """The fingerprint of `[start, end)` of a ring."""
+
+    start: int
+    end: int
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """Anti-entropy opens: fingerprints of my whole ring and of my member list under a fresh salt (safety.md S21)."""
+
+    salt: bytes
+    ring: bytes
+    members: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Compare:
+    """Anti-entropy narrows: here is how mine looks in these sub-ranges."""
+
+    salt: bytes
+    prints: tuple[Print, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ranges:
+    """Anti-entropy ends: what I hold in a few sub-ranges; `answer` asks for yours there in return."""
+
+    segments: tuple[Segment, ...]
+    answer: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Members:
+    """A page of the sender's member list; `answer` asks for the other's in return."""
+
+    members: tuple[Member, ...]
+    answer: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseQuery:
+    """Which leases do you hold? `after` is the last lease seen, or "" to begin."""
+
+    number: int
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
+class LeasePage:
+    number: int
+    leases: tuple[Lease, ...]
+    more: bool
+
+
+Body = (
+    Prepare
+    | Promise
+    | Accept
+    | Accepted
+    | Rejected
+    | Nudge
+    | SpaceRequest
+    | Grant
+    | Denied
+    | Introduce
+    | Introduced
+    | Ping
+    | Ack
+    | PingRequest
+    | Offer
+    | Want
+    | Rumour
+    | Digest
+    | Compare
+    | Ranges
+    | Members
+    | LeaseQuery
+    | LeasePage
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """Everything but the greeting travels in one.
+
+    Cluster and universe are checked by the final receiver, however many hops away (safety.md S6).
+    """
+
+    cluster: str
+    """Empty before the sender has a ring."""
+    universe: str
+    origin: str
+    target: str
+    serial: int
+    """With `origin`, tells copies of a relayed envelope apart; 0 on a direct one."""
+    hops: int
+    """How many more relays may pass it on."""
+    body: Body
+
+
+Message = Hello | Refused | Envelope

@@ -1,0 +1,229 @@
+"""Drives one Peer until a commit fails: events in, effects out through the outbox, answers back to who asked."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Protocol, assert_never
+
+import trio
+
+from ringipam.core.durable import Change
+from ringipam.core.events import (
+    Answer,
+    Asked,
+    Cancelled,
+    Close,
+    DeadlinePassed,
+    Dial,
+    Effect,
+    Event,
+    LeaseList,
+    Leased,
+    Log,
+    Reply,
+    Send,
+    Verb,
+)
+from ringipam.core.outbox import Outbox, Visible
+from ringipam.core.peer import Peer
+from ringipam.errors import NotReadyError, PeerError, RingIpamError, StoreError
+from ringipam.messages import Message
+from ringipam.runtime.clock import Clock
+from ringipam.store.writer import Writer
+
+Outcome = Leased | LeaseList | dict[str, object] | None
+"""An answer that is not an error."""
+
+logger = logging.getLogger("ringipam")
+LEVELS = logging.getLevelNamesMapping()
+
+
+class Carrier(Protocol):
+    """What the driver needs of a `Transport`."""
+
+    def dial(self, address: str) -> None: ...
+    def send(self, link: int, message: Message) -> None: ...
+    def close(self, link: int, reason: str) -> None: ...
+
+
+@dataclass(slots=True, eq=False)
+class _Question:
+    """Somebody waits for an answer."""
+
+    task: trio.lowlevel.Task | None = None
+    decided: bool = False
+    """The core has answered; the answer waits for the disk."""
+    answered: bool = False
+    answer: Answer = None
+
+
+class Driver:
+    """One life of a peer: from its state on disk to the first failed commit (safety.md S14).
+
+    All methods belong to trio's thread.
+    """
+
+    def __init__(self, peer: Peer, writer: Writer, clock: Clock, carrier: Carrier, numbers: Iterator[int]) -> None:
+        self._peer = peer
+        self._writer = writer
+        self._clock = clock
+        self._carrier = carrier
+        self._numbers = numbers
+        self._outbox = Outbox()
+        self._questions: dict[int, _Question] = {}
+        self._token = trio.lowlevel.current_trio_token()
+        self._alarm = trio.CancelScope()
+        self._alarm_ms: int | None = None
+        self._closing = False
+        self._quiet = trio.Event()
+        self.failure: StoreError | None = None
+        self.over = trio.Event()
+        """Set when a commit has failed: memory may be ahead of the disk, nothing of it may be used any more."""
+
+    def start(self) -> None:
+        self._take(self._peer.start(self._clock.now()))
+
+    def happened(self, event: Event) -> None:
+        """Let the peer know, and carry out what it wants; raises PeerError if it refuses what another peer sent."""
+        if self.failure is not None or self._closing:
+            return
+        try:
+            effects = self._peer.step(event, self._clock.now())
+        except PeerError:
+            raise
+        except Exception as error:
+            self._broken(error)
+        else:
+            self._take(effects)
+
+    async def ask(self, verb: Verb) -> Outcome:
+        """The answer, once it is durable; raises the RingIpamError that it is.
+
+        Cancelled before the core has decided, it leaves nothing behind (safety.md S18). After that it can no
+        longer be cancelled, as the lease exists: the disk takes moments, and the caller learns what it holds.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if self.failure is not None:
+            raise StoreError(self.failure.message)
+        number = next(self._numbers)
+        question = self._questions[number] = _Question()
+        self.happened(Asked(number, verb))
+        if question.answered:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+        else:
+            question.task = trio.lowlevel.current_task()
+            await trio.lowlevel.wait_task_rescheduled(lambda _: self._withdraw(number))
+        if isinstance(question.answer, RingIpamError):
+            raise question.answer
+        return question.answer
+
+    async def keep_time(self) -> None:
+        """Wake the peer at its deadlines, until cancelled."""
+        while True:
+            with trio.CancelScope() as self._alarm:
+                self._alarm_ms = None
+                self._set_alarm()
+                await trio.sleep_forever()
+            deadline = self._peer.deadline
+            if deadline is not None and self._clock.now() >= deadline:
+                self.happened(DeadlinePassed())
+
+    async def finish(self) -> None:
+        """Take no more events, let what is decided become durable and be answered; refuse the rest."""
+        self._closing = True
+        with trio.CancelScope(shield=True):
+            while self._outbox.committing and self.failure is None:
+                self._quiet = trio.Event()
+                await self._quiet.wait()
+        self._refuse_all(NotReadyError("the node is shutting down"))
+
+    # ── effects ──────────────────────────────────────────────────────────────────────────────────
+
+    def _take(self, effects: list[Effect]) -> None:
+        for effect in effects:
+            if isinstance(effect, Reply) and effect.request in self._questions:
+                self._questions[effect.request].decided = True
+        self._outbox.push(effects)
+        self._advance()
+
+    def _advance(self) -> None:
+        """Show what may be seen and begin the next commit, if one is wanted and none is under way."""
+        try:
+            for effect in self._outbox.visible():
+                self._carry_out(effect)
+            changes = self._outbox.commit()
+            if changes:
+                self._writer.submit(changes, self._submitted)
+            self._set_alarm()
+        except Exception as error:
+            self._broken(error)
+
+    def _carry_out(self, effect: Visible) -> None:
+        match effect:
+            case Send(link, message):
+                self._carrier.send(link, message)
+            case Reply(request, answer):
+                self._answer(request, answer)
+            case Dial(address):
+                self._carrier.dial(address)
+            case Close(link, reason):
+                self._carrier.close(link, reason)
+            case Log(level, text):
+                logger.log(LEVELS[level.upper()], "%s", text)
+            case _:
+                assert_never(effect)
+
+    def _answer(self, request: int, answer: Answer) -> None:
+        question = self._questions.pop(request, None)
+        if question is None:  # withdrawn
+            return
+        question.answer = answer
+        question.answered = True
+        if question.task is not None:
+            trio.lowlevel.reschedule(question.task)
+
+    def _withdraw(self, request: int) -> trio.lowlevel.Abort:
+        if self._questions[request].decided:
+            return trio.lowlevel.Abort.FAILED
+        del self._questions[request]
+        self.happened(Cancelled(request))
+        return trio.lowlevel.Abort.SUCCEEDED
+
+    def _set_alarm(self) -> None:
+        deadline = self._peer.deadline
+        if deadline is not None and deadline != self._alarm_ms:
+            self._alarm_ms = deadline
+            self._alarm.deadline = self._clock.trio_time(deadline)
+
+    # ── the disk ─────────────────────────────────────────────────────────────────────────────────
+
+    def _submitted(self, error: StoreError | None) -> None:
+        """Called in the writer's thread."""
+        with suppress(trio.RunFinishedError):
+            self._token.run_sync_soon(self._committed, error)
+
+    def _committed(self, error: StoreError | None) -> None:
+        if self.failure is None and error is None:
+            self._outbox.committed()
+            self._advance()
+        elif self.failure is None and error is not None:
+            self._fail(error)
+        self._quiet.set()
+
+    def _fail(self, failure: StoreError) -> None:
+        self.failure = failure
+        self._outbox.failed()
+        self._refuse_all(failure)
+        self.over.set()
+
+    def _broken(self, error: Exception) -> None:
+        """A bug: what is in memory cannot be trusted, what is on disk can. The way back is that of a failed commit."""
+        logger.critical("internal error, beginning again from the disk", exc_info=error)
+        self._fail(StoreError(f"internal error, beginning again from the disk: {error!r}"))
+
+    def _refuse_all(self, error: RingIpamError) -> None:
+        for request in list(self._questions):
+            self._answer(request, type(error)(error.message, **error.details))

@@ -1,0 +1,200 @@
+"""Connections to peers: listens, dials, and tells the core what came of it. Knows nothing of what is said."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from itertools import count
+
+import trio
+
+from ringipam.config import parse_endpoint
+from ringipam.core.events import DialFailed
+from ringipam.errors import PeerError, RequestError, RingIpamError
+from ringipam.messages import Message
+from ringipam.runtime.link import Deliver, Link
+from ringipam.runtime.ratelimit import RateLimitedLog
+from ringipam.runtime.tls import Contexts, explain
+
+CONNECT_S = 1.5
+HANDSHAKE_S = 3.0
+STRANGERS_MAX = 64
+"""Accepted connections that have not yet said a first good frame."""
+LINKS_MAX = 1024
+ACCEPT_PAUSE_S = 0.1
+
+
+async def open_listeners(endpoint: str) -> list[trio.SocketListener]:
+    """Sockets that listen on `HOST:PORT`; port 0 takes any. Raises RequestError if that cannot be."""
+    host, port = parse_endpoint(endpoint)
+    try:
+        return await trio.open_tcp_listeners(port, host=host or None)
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        raise RequestError(f"cannot listen on {endpoint}: {why}") from None
+
+
+def bound_to(listener: trio.SocketListener) -> tuple[str, int]:
+    """The host and port a listener really has."""
+    host, port = listener.socket.getsockname()[:2]
+    return str(host), int(port)
+
+
+class Transport:
+    """All connections of one life of a peer; they end with `run`.
+
+    Every link gives `LinkUp`, what is received, and `LinkDown` once; every `dial` gives one `LinkUp` or `DialFailed`.
+    Events are delivered from the tasks of `run` only, never from inside `dial`, `send` or `close`.
+    """
+
+    def __init__(
+        self, listeners: Sequence[trio.SocketListener], contexts: Contexts | None, deliver: Deliver, log: RateLimitedLog
+    ) -> None:
+        self._listeners = listeners
+        self._contexts = contexts
+        self._deliver = deliver
+        self._log = log
+        self._numbers = count(1)
+        self._links: dict[int, Link] = {}
+        self._strangers: dict[int, trio.CancelScope] = {}  # oldest first
+        self._nursery: trio.Nursery | None = None
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Accept and serve connections until cancelled."""
+        async with trio.open_nursery() as self._nursery:
+            task_status.started()
+            for listener in self._listeners:
+                self._nursery.start_soon(self._accept_all, listener)
+
+    def dial(self, address: str) -> None:
+        assert self._nursery is not None
+        self._nursery.start_soon(self._dial, address)
+
+    def send(self, link: int, message: Message) -> None:
+        """Best effort: a link that is gone or congested loses it."""
+        if link in self._links:
+            self._links[link].send(message)
+
+    def close(self, link: int, reason: str) -> None:
+        """Send what is queued on the link, then close it."""
+        if link in self._links:
+            self._links[link].close(reason)
+
+    # ── accepting ────────────────────────────────────────────────────────────────────────────────
+
+    async def _accept_all(self, listener: trio.SocketListener) -> None:
+        assert self._nursery is not None
+        while True:
+            try:
+                stream = await listener.accept()
+            except OSError as error:  # out of file descriptors or memory: others may give some back
+                self._log.warning("", f"cannot accept connections: {error.strerror}")
+                await trio.sleep(ACCEPT_PAUSE_S)
+                continue
+            self._nursery.start_soon(self._serve, next(self._numbers), stream)
+
+    async def _serve(self, number: int, stream: trio.SocketStream) -> None:
+        """Serve an accepted connection to its end."""
+        host = ""
+        try:
+            host = str(stream.socket.getpeername()[0])
+            if len(self._links) >= LINKS_MAX:
+                raise PeerError(f"there are {LINKS_MAX} already")
+            with trio.CancelScope() as scope:
+                self._admit(number, scope)
+                secured = await self._secure(stream, server=True)
+                await self._run_link(Link(number, secured, host, "", self._deliver))
+            if scope.cancelled_caught:
+                raise PeerError(f"more than {STRANGERS_MAX} are waiting to say who they are")
+        except PeerError as error:
+            self._log.warning(host, f"closed a connection from {host}: {error.message}")
+        except OSError:  # gone before it was looked at
+            pass
+        finally:
+            self._strangers.pop(number, None)
+            await trio.aclose_forcefully(stream)
+
+    def _admit(self, number: int, scope: trio.CancelScope) -> None:
+        """The oldest stranger makes room: whoever means it says its first frame long before its turn comes."""
+        if len(self._strangers) >= STRANGERS_MAX:
+            oldest = next(iter(self._strangers))
+            self._strangers.pop(oldest).cancel()
+        self._strangers[number] = scope
+
+    async def _run_link(self, link: Link) -> None:
+        self._links[link.number] = link
+        try:
+            await link.run(first_frame=lambda: self._strangers.pop(link.number, None))
+        finally:
+            del self._links[link.number]
+
+    async def _secure(self, stream: trio.SocketStream, *, server: bool) -> trio.abc.Stream:
+        """TLS over `stream` if there are credentials; raises PeerError."""
+        _notice_cuts(stream.socket)
+        if self._contexts is None:
+            return stream
+        context = self._contexts[0 if server else 1]
+        # A frame says how long it is, so nothing is gained by TLS's own farewell.
+        secured = trio.SSLStream(stream, context, server_side=server, https_compatible=True)
+        try:
+            with trio.fail_after(HANDSHAKE_S):
+                await secured.do_handshake()
+        except trio.TooSlowError:
+            raise PeerError(f"the TLS handshake took longer than {HANDSHAKE_S:.0f} s") from None
+        except trio.BrokenResourceError as error:
+            raise PeerError(f"the TLS handshake failed: {explain(error.__cause__)}") from None
+        return secured
+
+    # ── dialling ─────────────────────────────────────────────────────────────────────────────────
+
+    async def _dial(self, address: str) -> None:
+        try:
+            stream = await _connect(address)
+        except RingIpamError as error:
+            self._deliver(DialFailed(address, error.message))
+            return
+        try:
+            host = str(stream.socket.getpeername()[0])
+            secured = await self._secure(stream, server=False)
+        except (PeerError, OSError) as error:
+            await trio.aclose_forcefully(stream)
+            self._deliver(DialFailed(address, f"connected to {address}, but {error}"))
+            return
+        try:
+            await self._run_link(Link(next(self._numbers), secured, host, address, self._deliver))
+        except PeerError as error:
+            self._log.warning(address, f"closed the connection to {address}: {error.message}")
+
+
+async def _connect(address: str) -> trio.SocketStream:
+    """A connection to `HOST:PORT`; raises PeerError or RequestError."""
+    host, port = parse_endpoint(address)
+    try:
+        with trio.fail_after(CONNECT_S):
+            return await trio.open_tcp_stream(host, port)
+    except trio.TooSlowError:
+        raise PeerError(f"{address} did not answer within {CONNECT_S} s") from None
+    except (OSError, ValueError) as error:  # ValueError: a host name that cannot be one
+        raise PeerError(f"cannot connect to {address}: {_first_cause(error)}") from None
+
+
+def _first_cause(error: BaseException) -> str:
+    """trio wraps what happened at each of a name's addresses; the first says enough."""
+    cause = error.__cause__
+    if isinstance(cause, BaseExceptionGroup):
+        cause = cause.exceptions[0]
+    told = cause if isinstance(cause, OSError) else error
+    return (getattr(told, "strerror", None) or str(told)).lower()
+
+
+def _notice_cuts(sock: trio.socket.SocketType) -> None:
+    """Let the kernel end a connection about 3 s after its path was cut.
+
+    An idle one is probed by keep-alive, one with data under way falls to the user time-out. Without these a
+    cut is noticed after many minutes, and until then messages go where nobody reads them.
+    """
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 3000)
