@@ -213,9 +213,9 @@ class Links:
             return f"{name} manages {hello.universe}, this host {state.universe}: launch both with the same --iprange"
         if state.cluster and hello.cluster and hello.cluster != state.cluster:
             return (
-                f"{name} belongs to another ring (cluster {hello.cluster}, this host's is {state.cluster}): the two were"
-                " formed apart and are never merged; to join one, stop the other host's daemon, move its data directory"
-                f" away and launch it with a peer of the ring to keep; or `ringipam forget {hello.peer}`"
+                f"{name} belongs to another ring (cluster {hello.cluster}, this host's is {state.cluster}): the two"
+                " were formed apart and are never merged; to join one, stop the daemon of the host to give up, move"
+                f" its data directory away and launch it with a peer of the ring; or `ringipam forget {hello.peer}`"
             )
         return None
 

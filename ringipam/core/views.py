@@ -118,8 +118,8 @@ class Views:
                     "peers": list(conflict.peers),
                     "leases": inside,
                     "since": datetime.fromtimestamp(conflict.since_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-                    "advice": f"shown by {conflict.source}; nothing is issued there: move the containers listed here and"
-                    " on the other peers to other addresses, then restore the peer whose data is not current",
+                    "advice": f"shown by {conflict.source}; nothing is issued there: move the containers listed here"
+                    " and on the other peers to other addresses, then restore the peer whose data is not current",
                 }
             )
         return {"conflicts": shown}

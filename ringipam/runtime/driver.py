@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol, assert_never
 
@@ -20,8 +19,8 @@ from ringipam.core.events import (
     Dial,
     Effect,
     Event,
-    LeaseList,
     Leased,
+    LeaseList,
     Log,
     Reply,
     Send,
@@ -32,10 +31,12 @@ from ringipam.core.peer import Peer
 from ringipam.errors import NotReadyError, PeerError, RingIpamError, StoreError
 from ringipam.messages import Message
 from ringipam.runtime.clock import Clock
-from ringipam.store.writer import Writer
 
 Outcome = Leased | LeaseList | dict[str, object] | None
 """An answer that is not an error."""
+
+Submit = Callable[[tuple[Change, ...], Callable[[StoreError | None], None]], None]
+"""Begins a commit; what is handed in with it is called in trio's thread when it is over."""
 
 logger = logging.getLogger("ringipam")
 LEVELS = logging.getLevelNamesMapping()
@@ -66,15 +67,14 @@ class Driver:
     All methods belong to trio's thread.
     """
 
-    def __init__(self, peer: Peer, writer: Writer, clock: Clock, carrier: Carrier, numbers: Iterator[int]) -> None:
+    def __init__(self, peer: Peer, submit: Submit, clock: Clock, carrier: Carrier, numbers: Iterator[int]) -> None:
         self._peer = peer
-        self._writer = writer
+        self._submit = submit
         self._clock = clock
         self._carrier = carrier
         self._numbers = numbers
         self._outbox = Outbox()
         self._questions: dict[int, _Question] = {}
-        self._token = trio.lowlevel.current_trio_token()
         self._alarm = trio.CancelScope()
         self._alarm_ms: int | None = None
         self._closing = False
@@ -156,7 +156,7 @@ class Driver:
                 self._carry_out(effect)
             changes = self._outbox.commit()
             if changes:
-                self._writer.submit(changes, self._submitted)
+                self._submit(changes, self._committed)
             self._set_alarm()
         except Exception as error:
             self._broken(error)
@@ -200,17 +200,13 @@ class Driver:
 
     # ── the disk ─────────────────────────────────────────────────────────────────────────────────
 
-    def _submitted(self, error: StoreError | None) -> None:
-        """Called in the writer's thread."""
-        with suppress(trio.RunFinishedError):
-            self._token.run_sync_soon(self._committed, error)
-
     def _committed(self, error: StoreError | None) -> None:
-        if self.failure is None and error is None:
-            self._outbox.committed()
-            self._advance()
-        elif self.failure is None and error is not None:
-            self._fail(error)
+        if self.failure is None:  # else it is the last commit of a life that is over
+            if error is not None:
+                self._fail(error)
+            else:
+                self._outbox.committed()
+                self._advance()
         self._quiet.set()
 
     def _fail(self, failure: StoreError) -> None:

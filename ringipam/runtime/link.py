@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import trio
 
-from ringipam.codec import decode, frame, frame_length
+from ringipam.codec import HEADER_BYTES, decode, frame, frame_length
 from ringipam.core.events import DialFailed, LinkDown, LinkUp, Received
 from ringipam.errors import PeerError
 from ringipam.messages import Message
@@ -24,7 +24,6 @@ FIRST_FRAME_S = 3.0
 FLUSH_S = 1.0
 QUEUE_BYTES_MAX = 8 << 20
 CHUNK_BYTES = 64 << 10
-HEADER_BYTES = 4
 TLS_RECORDS = (b"\x15\x03", b"\x16\x03")
 """How an alert and a greeting of TLS begin, read where a frame's length was expected."""
 

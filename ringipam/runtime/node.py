@@ -3,48 +3,31 @@
 from __future__ import annotations
 
 import logging
-import math
 import secrets
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from itertools import count
 
 import trio
+from ringipam.store.store import Store
 
-from ringipam.address import Address, Network, parse_address, parse_interface, parse_subnet
-from ringipam.config import Config, format_endpoint, parse_endpoint
-from ringipam.core.durable import PutMeta, Stored
-from ringipam.core.events import (
-    Allocate,
-    ClaimAddress,
-    Connect,
-    Forget,
-    Leased,
-    LeaseList,
-    Leases,
-    Prime,
-    Release,
-    Show,
-    Verb,
-)
+from ringipam.config import Config, format_endpoint
+from ringipam.core.durable import Stored
+from ringipam.core.events import Show, Verb
 from ringipam.core.peer import Peer
 from ringipam.core.rng import Rng
 from ringipam.core.settings import name_of
-from ringipam.errors import NotReadyError, RequestError, StoreError
-from ringipam.lease import Lease, check_id, check_labels
+from ringipam.errors import NotReadyError, StoreError
 from ringipam.runtime.clock import Clock
+from ringipam.runtime.disk import Disk, open_disk
 from ringipam.runtime.driver import Driver, Outcome
 from ringipam.runtime.hostroutes import overlaps
 from ringipam.runtime.identity import first_facts, settings
 from ringipam.runtime.ratelimit import RateLimitedLog
 from ringipam.runtime.tls import Contexts, contexts, doubt
 from ringipam.runtime.transport import Transport, bound_to, open_listeners
-from ringipam.store.store import Store
-from ringipam.store.writer import Writer
+from ringipam.runtime.verbs import Verbs
 
-TIMEOUT_S = 30.0
-TIMEOUT_S_MAX = 86_400.0
 RETRY_S_MIN = 0.5
 RETRY_S_MAX = 5.0
 
@@ -53,28 +36,179 @@ logger = logging.getLogger("ringipam")
 
 @asynccontextmanager
 async def open_node(config: Config, store_type: type[Store] = Store) -> AsyncIterator[Node]:
-    """A node that runs in the background of the `async with` block.
+    """A node that lives in the background of the `async with` block.
 
     Raises RequestError if it cannot listen or its credentials are no good, StoreError if the data directory cannot
-    be used or is another peer's. At the end of the block requests under way get NotReadyError, and what was decided
+    be used or is another peer's. At the end of the block, requests under way get NotReadyError, and what was decided
     is made durable.
     """
-    async with _opened_disk(config, store_type) as (store, stored):
+    async with open_disk(config.data_dir, config.universe.family, store_type) as disk:
+        stored = await _identified(config, disk)
         pair = await trio.to_thread.run_sync(contexts, config)
         listeners = await open_listeners(config.listen_on)
-        failure: BaseException | None = None
         try:
-            writer = Writer(store)
-            node = Node(config, store, writer, listeners, pair)
-            async with trio.open_nursery() as nursery:
-                try:
-                    await nursery.start(node.run, stored)
-                    yield node
-                except trio.Cancelled:
-                    raise
-                except BaseException as error:
-                    # Raised outside of the nursery, which would wrap the caller's own error in a group.
-                    failure = error
-                finally:
-                    await node.close()
-                    nursery.cancel_scope.cancel()
+            async with _running(Node(config, disk, listeners, pair), stored) as node:
+                yield node
+        finally:
+            for listener in listeners:
+                listener.socket.close()
+
+
+async def _identified(config: Config, disk: Disk) -> Stored:
+    stored = await disk.load()
+    facts = first_facts(config, stored)
+    if facts:
+        await disk.commit(facts)
+        stored = await disk.load()
+    if "cluster" in stored.meta and config.init is not None:
+        logger.warning("there is a ring in %s already, which --init %s does not change", config.data_dir, config.init)
+    return stored
+
+
+@asynccontextmanager
+async def _running(node: Node, stored: Stored) -> AsyncIterator[Node]:
+    failure: BaseException | None = None
+    async with trio.open_nursery() as nursery:
+        await nursery.start(node.run, stored)
+        try:
+            yield node
+        except trio.Cancelled:
+            raise
+        except BaseException as error:
+            failure = error
+        finally:
+            await node.close()
+            nursery.cancel_scope.cancel()
+    if failure is not None:  # raised out here, as the nursery would wrap the caller's own error in a group
+        raise failure
+
+
+class Node(Verbs):
+    """What `open_node` gives. Its methods may be called from any task of the same `trio.run`."""
+
+    def __init__(
+        self, config: Config, disk: Disk, listeners: Sequence[trio.SocketListener], pair: Contexts | None
+    ) -> None:
+        self.config = config
+        self.warnings: list[str] = []
+        """What an operator should know of this host; part of `status`."""
+        self._disk = disk
+        self._listeners = listeners
+        self._contexts = pair
+        self._clock = Clock()
+        self._log = RateLimitedLog(logger)
+        self._numbers = count(1)
+        self._driver: Driver | None = None
+        self._refusal = ""
+        self._peer = ""
+        self._cluster = ""
+        self._closing = False
+
+    @property
+    def listening(self) -> str:
+        """`HOST:PORT` as bound, which matters where the configuration says port 0."""
+        return format_endpoint(*bound_to(self._listeners[0]))
+
+    async def ask(self, verb: Verb) -> Outcome:
+        """What all other verbs come down to; raises the RingIpamError that is the answer."""
+        if self._closing:
+            raise NotReadyError("this node is shutting down")
+        try:
+            if self._driver is None:
+                await trio.lowlevel.checkpoint()
+                raise StoreError(self._refusal)
+            answer = await self._driver.ask(verb)
+        except StoreError as error:
+            if verb is Show.STATUS:
+                return self._refusing(error.message)
+            raise
+        if verb is Show.STATUS and isinstance(answer, dict):
+            self._add_warnings(answer)
+        return answer
+
+    async def run(self, stored: Stored, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """One life of the peer after another, until cancelled: a failed commit ends one (safety.md S14)."""
+        self._peer = stored.meta["peer"]
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._look_around)
+            pause_s = RETRY_S_MIN
+            while True:
+                began = trio.current_time()
+                failure = await self._live(stored, task_status)
+                task_status = trio.TASK_STATUS_IGNORED
+                # A life that lasted shows that the disk is well again.
+                pause_s = RETRY_S_MIN if trio.current_time() - began > RETRY_S_MAX else pause_s
+                stored, pause_s = await self._recovered(failure, pause_s)
+
+    async def close(self) -> None:
+        """Take no more requests; returns when what was decided is durable and everybody has an answer."""
+        self._closing = True
+        if self._driver is not None:
+            await self._driver.finish()
+
+    async def _live(self, stored: Stored, task_status: trio.TaskStatus[None]) -> StoreError:
+        """Everything a peer has in memory, its connections too, from the disk to the first failed commit."""
+        self._cluster = stored.meta.get("cluster", "")
+        part = settings(self.config, stored, bound_to(self._listeners[0]))
+        peer = Peer(part, stored, Rng(secrets.randbits(64)), self._clock.now())
+        transport = Transport(self._listeners, self._contexts, self._log)
+        driver = Driver(peer, self._disk.submit, self._clock, transport, self._numbers)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(transport.run, driver.happened)
+            nursery.start_soon(driver.keep_time)
+            driver.start()
+            self._driver = driver
+            task_status.started()
+            await driver.over.wait()
+            self._driver = None
+            nursery.cancel_scope.cancel()
+        assert driver.failure is not None
+        return driver.failure
+
+    async def _recovered(self, failure: StoreError, pause_s: float) -> tuple[Stored, float]:
+        """What is on the disk once it works again, and how long to wait the next time."""
+        while True:
+            self._refusal = failure.message
+            logger.error("refusing requests until the disk works again: %s", failure.message)
+            await trio.sleep(pause_s)
+            pause_s = min(2 * pause_s, RETRY_S_MAX)
+            try:
+                stored = await self._disk.recover()
+            except StoreError as error:
+                failure = error
+            else:
+                logger.warning("the disk works again")
+                return stored, pause_s
+
+    async def _look_around(self) -> None:
+        """Look for what an operator should know of this host."""
+        if self._contexts is not None and (why := doubt(self._contexts)):
+            self._warn(f"no peer will accept this node's certificate: {why}")
+        for warning in await trio.to_thread.run_sync(overlaps, self.config, abandon_on_cancel=True):
+            self._warn(warning)
+
+    def _warn(self, text: str) -> None:
+        self.warnings.append(text)
+        logger.warning("%s", text)
+
+    def _add_warnings(self, status: dict[str, object]) -> None:
+        known = status["warnings"]
+        assert isinstance(known, list)
+        status["warnings"] = [*known, *self.warnings]
+
+    def _refusing(self, reason: str) -> dict[str, object]:
+        """A `status` without a peer. Its figures are 0: those in memory may have been ahead of the disk."""
+        return {
+            "peer": {"name": name_of(self._peer), "uid": self._peer.rpartition(".")[2]},
+            "universe": str(self.config.universe),
+            "subnet": str(self.config.default_subnet),
+            "cluster": self._cluster,
+            "state": "refusing",
+            "reason": reason,
+            "leases": 0,
+            "owned": 0,
+            "free": 0,
+            "peers": {"alive": 0, "suspect": 0, "dead": 0},
+            "pending": [],
+            "warnings": list(self.warnings),
+        }

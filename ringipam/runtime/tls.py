@@ -75,7 +75,7 @@ def explain(error: BaseException | None) -> str:
     """What went wrong on a TLS connection, in an operator's words."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"wrong password or certificate ({error.verify_message})"
-    if isinstance(error, ssl.SSLError) and error.reason:
+    if isinstance(error, ssl.SSLError) and error.reason and not isinstance(error, ssl.SSLEOFError):
         if "ALERT" in error.reason:
             said = error.reason.partition("ALERT_")[2].replace("_", " ").lower()
             return f"the other side refused our password or certificate ({said})"
@@ -113,7 +113,8 @@ def _context(protocol: int, ca: str, ca_source: str, cert: Path, key: Path) -> s
     # A peer proves that it belongs to the cluster, not which host it is: addresses of hosts change.
     context.check_hostname = False
     context.verify_mode = ssl.CERT_REQUIRED
-    context.num_tickets = 0  # connections live long, so nothing would ever resume a session
+    if protocol == ssl.PROTOCOL_TLS_SERVER:
+        context.num_tickets = 0  # connections live long, so nothing would ever resume a session
     try:
         context.load_verify_locations(cadata=ca)
     except (ssl.SSLError, ValueError):
@@ -151,9 +152,7 @@ def _kept(ca: str, path: Path) -> Contexts | None:
 
 def _ca_key(password: bytes) -> Ed25519PrivateKey:
     memory_max = 256 * SCRYPT_COST * SCRYPT_BLOCK  # twice of what it takes; the default limit is just too low
-    secret = hashlib.scrypt(
-        password, salt=SALT, n=SCRYPT_COST, r=SCRYPT_BLOCK, p=1, maxmem=memory_max, dklen=32
-    )
+    secret = hashlib.scrypt(password, salt=SALT, n=SCRYPT_COST, r=SCRYPT_BLOCK, p=1, maxmem=memory_max, dklen=32)
     return Ed25519PrivateKey.from_private_bytes(secret)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Sequence
 from itertools import count
@@ -48,26 +49,26 @@ class Transport:
     """
 
     def __init__(
-        self, listeners: Sequence[trio.SocketListener], contexts: Contexts | None, deliver: Deliver, log: RateLimitedLog
+        self, listeners: Sequence[trio.SocketListener], contexts: Contexts | None, log: RateLimitedLog
     ) -> None:
         self._listeners = listeners
         self._contexts = contexts
-        self._deliver = deliver
         self._log = log
         self._numbers = count(1)
         self._links: dict[int, Link] = {}
         self._strangers: dict[int, trio.CancelScope] = {}  # oldest first
-        self._nursery: trio.Nursery | None = None
+        self._nursery: trio.Nursery
+        self._deliver: Deliver
 
-    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Accept and serve connections until cancelled."""
+    async def run(self, deliver: Deliver, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Accept and serve connections until cancelled; `dial` and `send` need it to have started."""
+        self._deliver = deliver
         async with trio.open_nursery() as self._nursery:
-            task_status.started()
             for listener in self._listeners:
                 self._nursery.start_soon(self._accept_all, listener)
+            task_status.started()
 
     def dial(self, address: str) -> None:
-        assert self._nursery is not None
         self._nursery.start_soon(self._dial, address)
 
     def send(self, link: int, message: Message) -> None:
@@ -83,7 +84,6 @@ class Transport:
     # ── accepting ────────────────────────────────────────────────────────────────────────────────
 
     async def _accept_all(self, listener: trio.SocketListener) -> None:
-        assert self._nursery is not None
         while True:
             try:
                 stream = await listener.accept()
@@ -158,7 +158,7 @@ class Transport:
             secured = await self._secure(stream, server=False)
         except (PeerError, OSError) as error:
             await trio.aclose_forcefully(stream)
-            self._deliver(DialFailed(address, f"connected to {address}, but {error}"))
+            self._deliver(DialFailed(address, str(error)))
             return
         try:
             await self._run_link(Link(next(self._numbers), secured, host, address, self._deliver))
@@ -173,9 +173,9 @@ async def _connect(address: str) -> trio.SocketStream:
         with trio.fail_after(CONNECT_S):
             return await trio.open_tcp_stream(host, port)
     except trio.TooSlowError:
-        raise PeerError(f"{address} did not answer within {CONNECT_S} s") from None
+        raise PeerError(f"no answer within {CONNECT_S} s") from None
     except (OSError, ValueError) as error:  # ValueError: a host name that cannot be one
-        raise PeerError(f"cannot connect to {address}: {_first_cause(error)}") from None
+        raise PeerError(_first_cause(error)) from None
 
 
 def _first_cause(error: BaseException) -> str:
@@ -183,8 +183,9 @@ def _first_cause(error: BaseException) -> str:
     cause = error.__cause__
     if isinstance(cause, BaseExceptionGroup):
         cause = cause.exceptions[0]
-    told = cause if isinstance(cause, OSError) else error
-    return (getattr(told, "strerror", None) or str(told)).lower()
+    if isinstance(cause, OSError) and cause.errno:
+        return os.strerror(cause.errno).lower()
+    return (getattr(error, "strerror", None) or str(error)).lower()
 
 
 def _notice_cuts(sock: trio.socket.SocketType) -> None:

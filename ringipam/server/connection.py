@@ -11,6 +11,7 @@ import logging
 import math
 import socket
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from http import HTTPStatus
 
 import trio
@@ -97,11 +98,8 @@ class Server:
 
 def _turn_away(sock: socket.socket, connections_max: int) -> None:
     body = f"more than {connections_max} connections; close some or try again\n".encode()
-    with sock:
-        try:
-            sock.send(render(Response(HTTPStatus.SERVICE_UNAVAILABLE, body, TEXT), keep_alive=False))
-        except OSError:
-            pass  # it is turned away all the same
+    with sock, suppress(OSError):  # it is turned away all the same
+        sock.send(render(Response(HTTPStatus.SERVICE_UNAVAILABLE, body, TEXT), keep_alive=False))
 
 
 class _Connection:
@@ -160,7 +158,7 @@ class _Connection:
         response = await self._handler(request)
         self._handling = False
         keep_alive = request.keep_alive and not self._ending
-        await self._send(render(response, keep_alive=keep_alive, headless=request.method != "HEAD"))
+        await self._send(render(response, keep_alive=keep_alive, with_body=request.method != "HEAD"))
         return keep_alive
 
     async def _send(self, data: bytes) -> None:

@@ -145,9 +145,9 @@ def _head(status: int, content_type: str, allow: str, keep_alive: bool) -> bytes
     return "\r\n".join(lines).encode("ascii")
 
 
-def render(response: Response, *, keep_alive: bool, headless: bool = True) -> bytes:
-    """The bytes of `response`; without its body if `headless` is False, as an answer to HEAD must be."""
+def render(response: Response, *, keep_alive: bool, with_body: bool = True) -> bytes:
+    """The bytes of `response`; without its body it answers HEAD."""
     head = _head(response.status, response.content_type, response.allow, keep_alive)
     if response.status == HTTPStatus.NO_CONTENT:
         return head + b"\r\n\r\n"
-    return b"%b%d\r\n\r\n%b" % (head, len(response.body), response.body if headless else b"")
+    return b"%b%d\r\n\r\n%b" % (head, len(response.body), response.body if with_body else b"")

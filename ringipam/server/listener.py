@@ -71,21 +71,16 @@ def _remove_stale(path: Path) -> None:
     raise StoreError(f"a daemon already answers at {path}; give this one another --socket")
 
 
-@contextmanager
-def tcp_listeners(endpoint: str) -> Iterator[list[socket.socket]]:
-    """Listening sockets at a loopback `HOST:PORT`, one for each address of the host; raises RingIpamError."""
+def tcp_listener(endpoint: str) -> socket.socket:
+    """A socket listening on a loopback `HOST:PORT`; raises RingIpamError."""
     host, port = parse_endpoint(endpoint, None)
-    listeners: list[socket.socket] = []
+    if host == "localhost":
+        host = "127.0.0.1"  # every client tries it, and ::1 is not everywhere
     try:
-        try:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-            for family, _, _, _, address in found:
-                listener = socket.create_server(address[:2], family=family, backlog=BACKLOG)
-                listener.setblocking(False)
-                listeners.append(listener)
-        except OSError as error:
-            raise RingIpamError(f"cannot listen on {endpoint}: {error.strerror or error}") from None
-        yield listeners
-    finally:
-        for listener in listeners:
-            listener.close()
+        listener = socket.create_server(
+            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=BACKLOG
+        )
+    except OSError as error:
+        raise RingIpamError(f"cannot listen on {endpoint}: {os.strerror(error.errno or 0)}") from None
+    listener.setblocking(False)
+    return listener

@@ -1,0 +1,47 @@
+# The front door: `make launch` runs a node, `make test` runs everything that `.ci/run` demands.
+VENV := .venv
+PY := $(VENV)/bin/python
+STATE := $(CURDIR)/.state
+IPRANGE := 10.32.0.0/12
+
+.DEFAULT_GOAL := help
+.PHONY: help env launch test lint types imports bench campaign docs clean
+
+help:            ## what there is
+	@grep -E '^[a-z]+: .*##|^[a-z]+:  .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
+
+$(VENV)/.stamp: pyproject.toml
+	python3 -m venv $(VENV)
+	$(PY) -m pip install --quiet --upgrade pip
+	$(PY) -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+env: $(VENV)/.stamp   ## the virtual environment, with the package installed into it
+
+launch: env      ## one node on the embedded store, state in .state/
+	@mkdir -p $(STATE)
+	@echo "in another shell:  export RINGIPAM_SOCKET=$(STATE)/ringipam.sock  &&  $(VENV)/bin/ringipam allocate c1"
+	$(VENV)/bin/ringipam launch --iprange $(IPRANGE) --data-dir $(STATE)/data --socket $(STATE)/ringipam.sock
+
+test: lint       ## style, types, storeys and every test
+	$(PY) -m pytest
+
+lint: env        ## ruff, mypy and the import contracts
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+coverage: env    ## the tests again, with branch coverage
+	$(VENV)/bin/coverage run -m pytest -q
+	$(VENV)/bin/coverage report
+
+bench: env       ## the figures of docs/performance.md
+	$(PY) -m benchmarks.latency
+
+campaign: env    ## 1,000 standard seeds and 20 long ones
+	$(PY) -m sim campaign --seeds 0..999
+	$(PY) -m sim campaign --seeds 0..19 --nodes 20 --seconds 600
+
+clean:           ## environment, caches and the state of `make launch`
+	rm -rf $(VENV) $(STATE) .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache build dist

@@ -1,0 +1,65 @@
+"""What the commands' arguments have in common: the parser, and options that several of them take."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NoReturn, TypeVar
+
+from ringipam.errors import RequestError
+
+if TYPE_CHECKING:
+    from ringipam.client import Client
+
+T = TypeVar("T")
+
+Commands = argparse._SubParsersAction  # argparse has no public name for it
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser whose complaint is one line, as every other error of the command line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"ringipam: {message} (see {self.prog} --help)\n")
+
+
+def checked(check: Callable[[str], T]) -> Callable[[str], str]:
+    """An argument's type: the text as it is, if `check` does not raise RequestError."""
+
+    def argument(text: str) -> str:
+        try:
+            check(text)
+        except RequestError as error:
+            raise argparse.ArgumentTypeError(error.message) from None
+        return text
+
+    return argument
+
+
+def add_socket(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--socket", metavar="PATH", help="where the daemon listens; also from RINGIPAM_SOCKET")
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def add_timeout(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--timeout", metavar="S", type=_seconds, default=30.0, help="seconds to wait at most (30)")
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= 3600:
+        raise argparse.ArgumentTypeError(f"a timeout is above 0 and at most 3600 seconds, not {text!r}")
+    return seconds
+
+
+def client(options: argparse.Namespace) -> Client:
+    """The client of the daemon that `--socket` names."""
+    from ringipam.client import Client
+
+    return Client(options.socket)

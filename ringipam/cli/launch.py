@@ -1,0 +1,65 @@
+"""The command that runs the daemon: its options are the settings of `Config`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ringipam.cli.arguments import Commands
+from ringipam.errors import RequestError
+
+if TYPE_CHECKING:
+    from ringipam.config import Config
+
+
+def add_commands(commands: Commands[argparse.ArgumentParser]) -> None:
+    about = "run the daemon of this host, in the foreground"
+    # SUPPRESS: an option that is not given is not there, so that it cannot hide what the file says
+    parser = commands.add_parser("launch", help=about, description=about, argument_default=argparse.SUPPRESS)
+    parser.set_defaults(run=_launch)
+    parser.add_argument("peers", metavar="PEER", nargs="*", help="another host, HOST or HOST:PORT")
+    for flag, metavar, text in (
+        ("--iprange", "CIDR", "the addresses that all hosts share; the same on each of them"),
+        ("--subnet", "CIDR", "where addresses come from unless told otherwise (the whole range)"),
+        ("--name", "NAME", "this host's name among the others (the host name)"),
+        ("--listen", "HOST:PORT", "for other hosts (0.0.0.0:6783; without credentials 127.0.0.1:6783)"),
+        ("--advertise", "HOST:PORT", "where others reach this host, if not where their connection comes from"),
+        ("--data-dir", "DIR", "what must survive a restart"),
+        ("--socket", "PATH", "the API's unix socket; also from RINGIPAM_SOCKET"),
+        ("--http", "HOST:PORT", "the API on loopback TCP besides, open to every user of this host"),
+        ("--init", "MODE", "how the ring begins: consensus=N, seed=NAME,NAME,…, observer or alone"),
+        ("--password-file", "FILE", "a secret that all hosts share"),
+        ("--ca", "FILE", "certificate of your own authority, with --cert and --key"),
+        ("--cert", "FILE", "this host's certificate"),
+        ("--key", "FILE", "its private key"),
+        ("--config", "FILE", "settings in TOML under the names of these options; options given here come first"),
+    ):
+        parser.add_argument(flag, metavar=metavar, help=text)
+    parser.add_argument(
+        "--exclude", metavar="ADDRESS|CIDR", nargs="+", action="extend", help="never allocated, but can be claimed"
+    )
+    parser.add_argument("--insecure", action="store_true", help="let anybody on the network be a peer")
+
+
+def _launch(options: argparse.Namespace) -> int:
+    settings = vars(options)
+    try:
+        config = _config({name: value for name, value in settings.items() if name != "run"})
+    except RequestError as error:
+        print(f"ringipam: {error.message}", file=sys.stderr)
+        return 2
+    from ringipam.daemon import run
+
+    run(config)
+    return 0
+
+
+def _config(settings: dict[str, object]) -> Config:
+    from ringipam.config import config_from_file, config_from_settings
+
+    if not settings.get("peers"):
+        settings.pop("peers", None)  # none given here: those of the file count
+    path = settings.pop("config", None)
+    return config_from_settings(settings) if path is None else config_from_file(Path(str(path)), settings)

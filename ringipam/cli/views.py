@@ -1,0 +1,128 @@
+"""The commands that only look: status, ring, peers, conflicts."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import Any
+
+from ringipam.cli.arguments import Commands, add_json, add_socket, client
+from ringipam.cli.output import age_text, count_text, print_json, print_table, size_text
+
+View = dict[str, Any]
+"""What the daemon's JSON says; its keys are those of docs/http.md."""
+
+NEXT_STEP = {
+    "idle": "nothing is wrong; `ringipam prime` forms the ring now instead of at the first allocation",
+    "electing": "wait for the hosts named, or look at `ringipam peers` for those that cannot be reached",
+    "refusing": "what is held here stays; see the reason, then correct --iprange, the peers or the disk, and restart",
+    "fenced": "nothing is issued here until an operator acts; see `ringipam conflicts`",
+}
+
+
+def add_commands(commands: Commands[argparse.ArgumentParser]) -> None:
+    _add_view(commands, "status", "how this host is, and what to do about it", _status)
+    _add_view(commands, "ring", "who owns which part of the range", _ring)
+    _add_view(commands, "peers", "the other hosts, as this one sees them", _peers)
+    _add_view(commands, "conflicts", "addresses that more than one host may hold", _conflicts)
+
+
+def _add_view(commands: Commands[argparse.ArgumentParser], name: str, about: str, show: Callable[[View], None]) -> None:
+    def run(options: argparse.Namespace) -> int:
+        from ringipam.client.calls import view
+
+        data = client(options).perform(view(name))
+        if options.json:
+            print_json(data)
+        else:
+            show(data)
+        return 0
+
+    parser = commands.add_parser(name, help=about, description=about)
+    parser.set_defaults(run=run)
+    add_socket(parser)
+    add_json(parser)
+
+
+def _status(status: View) -> None:
+    peer, peers, state = status["peer"], status["peers"], status["state"]
+    lines = [
+        ("peer", f"{peer['name']} (uid {peer['uid']})"),
+        ("state", f"{state}: {status['reason']}" if status["reason"] else state),
+        ("range", f"{status['universe']}, addresses from {status['subnet']} unless told otherwise"),
+        ("cluster", status["cluster"] or "none yet"),
+        ("space", f"{size_text(status['owned'])} addresses owned here, {size_text(status['free'])} of them free"),
+        ("leases", str(status["leases"])),
+        ("peers", f"{peers['alive']} alive, {peers['suspect']} suspect, {peers['dead']} dead"),
+    ]
+    for waiting in status["pending"]:
+        lines.append(("waiting", f"{waiting['id']} in {waiting['subnet']}, for {waiting['waiting_for']}"))
+    lines += [("warning", warning) for warning in status["warnings"]]
+    if state in NEXT_STEP:
+        lines.append(("next", NEXT_STEP[state]))
+    for title, text in lines:
+        print(f"{title:<8} {text}")
+
+
+def _ring(ring: View) -> None:
+    if not ring["tokens"]:
+        print(f"no ring of {ring['universe']} yet")
+        return
+    print(f"{ring['universe']}, cluster {ring['cluster']}, {count_text(len(ring['tokens']), 'token')}")
+    print_table(
+        ("FIRST", "LAST", "SIZE", "OWNER", "EPOCH", "VERSION", "WRITER"),
+        [
+            (
+                token["first"],
+                token["last"],
+                size_text(token["size"]),
+                token["owner"],
+                token["epoch"],
+                token["version"],
+                token["writer"],
+            )
+            for token in ring["tokens"]
+        ],
+    )
+
+
+def _peers(peers: View) -> None:
+    if not peers["peers"]:
+        print("no other peers")
+        return
+    print_table(
+        ("NAME", "UID", "ADDRESS", "STATE", "OWNED", "FREE", "LAST SEEN"),
+        [
+            (
+                peer["name"],
+                peer["uid"],
+                peer["address"],
+                peer["state"],
+                size_text(peer["owned"]),
+                size_text(peer["free"]),
+                "never" if peer["last_seen_s"] is None else f"{age_text(peer['last_seen_s'])} ago",
+            )
+            for peer in peers["peers"]
+        ],
+    )
+
+
+def _conflicts(conflicts: View) -> None:
+    if not conflicts["conflicts"]:
+        print("no conflicts")
+        return
+    print_table(
+        ("FIRST", "LAST", "PEERS", "LEASES", "SINCE"),
+        [
+            (
+                conflict["first"],
+                conflict["last"],
+                ", ".join(conflict["peers"]),
+                ", ".join(f"{lease['id']} {lease['address']}" for lease in conflict["leases"]) or "none here",
+                conflict["since"],
+            )
+            for conflict in conflicts["conflicts"]
+        ],
+    )
+    for advice in dict.fromkeys(conflict["advice"] for conflict in conflicts["conflicts"]):
+        print(advice)

@@ -1,0 +1,156 @@
+"""The verbs as calls of the daemon's JSON API: what is sent, and what the answer means. No I/O.
+
+Both clients are thin shells around these.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Interface, IPv6Interface
+from typing import Generic, TypeVar
+from urllib.parse import quote, urlencode
+
+from ringipam.address import Address, Network, parse_interface, to_address
+from ringipam.errors import DaemonUnreachableError, RingIpamError, error_from_code
+from ringipam.lease import Lease, check_id, check_labels
+
+T = TypeVar("T")
+
+Json = dict[str, object]
+
+TIMEOUT_S = 30.0
+"""How long an allocation, a claim or a prime may wait, unless told otherwise."""
+GRACE_S = 10.0
+"""How much longer than the daemon's own time-out a client waits for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[T]):
+    """One request, and how its answer is read."""
+
+    method: str
+    path: str
+    read: Callable[[Json], T]
+    body: Json | None = None
+    timeout_s: float = TIMEOUT_S
+    """How long the daemon may take."""
+    repeatable: bool = True
+    """Whether it may be sent again when the connection breaks before the answer: twice is no more than once."""
+
+    def encode(self) -> bytes:
+        body = b"" if self.body is None else json.dumps(self.body).encode()
+        head = f"{self.method} {self.path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
+        return head.encode("ascii") + body
+
+    def decode(self, status: int, body: bytes) -> T:
+        """What the answer says; raises the RingIpamError it stands for."""
+        try:
+            data = json.loads(body)
+            if status < 300:
+                return self.read(data)
+            error = data["error"]
+            code, message = str(error.pop("code")), str(error.pop("message"))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            shown = body[:80].decode(errors="replace").strip()
+            raise RingIpamError(f"what answers at the socket is not a ringipam daemon: {status} {shown!r}") from None
+        raise error_from_code(code, message, error)
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Leases, and the hosts whose leases are missing because they did not answer."""
+
+    leases: list[Lease]
+    unreachable: list[str]
+
+
+def allocate(
+    holder: str, subnet: str | Network | None, timeout_s: float, labels: Mapping[str, str] | None, class_: str
+) -> Call[Lease]:
+    body: Json = {"id": check_id(holder), "timeout_s": timeout_s, "class": class_}
+    if subnet is not None:
+        body["subnet"] = str(subnet)
+    if labels:
+        body["labels"] = check_labels(labels)
+    # `_` is a new holder each time, everybody else gets the same lease again
+    return Call("POST", "/v1/leases", Lease.from_json, body, timeout_s, repeatable=holder != "_")
+
+
+def claim(holder: str, interface: str | IPv4Interface | IPv6Interface, timeout_s: float) -> Call[Lease]:
+    family, address, prefix_len = parse_interface(str(interface))
+    path = f"{_leases_of(holder)}/{to_address(family, address)}/{prefix_len}?timeout_s={timeout_s}"
+    return Call("PUT", path, Lease.from_json, timeout_s=timeout_s)
+
+
+def lookup(holder: str) -> Call[list[Lease]]:
+    return Call("GET", f"/v1/leases?{urlencode({'id': check_id(holder)})}", _leases)
+
+
+def release(holder: str, address: str | Address | None, lease: str | None) -> Call[list[Lease]]:
+    path = _leases_of(holder)
+    if address is not None:
+        path += f"/{quote(str(address), safe='')}"
+    if lease is not None:
+        path += f"?{urlencode({'lease': lease})}"
+    # Sent twice, it could free what somebody else was given in between (safety.md S22).
+    return Call("DELETE", path, _leases, repeatable=False)
+
+
+def listing(cluster: bool) -> Call[Listing]:
+    return Call("GET", "/v1/leases?cluster=true" if cluster else "/v1/leases", _listing)
+
+
+def view(name: str) -> Call[Json]:
+    """One of `status`, `ring`, `peers`, `conflicts`."""
+    return Call("GET", f"/v1/{name}", dict)
+
+
+def prime(timeout_s: float) -> Call[None]:
+    return Call("POST", "/v1/prime", _nothing, {"timeout_s": timeout_s}, timeout_s)
+
+
+def connect(address: str) -> Call[None]:
+    return Call("POST", "/v1/peers", _nothing, {"address": address})
+
+
+def forget(peer: str) -> Call[None]:
+    return Call("POST", f"/v1/peers/{quote(peer, safe='')}/forget", _nothing, {})
+
+
+def unreachable(socket: object, why: str) -> DaemonUnreachableError:
+    """Nobody answers: what to do about it."""
+    return DaemonUnreachableError(
+        f"no daemon answers at {socket} ({why}): start one with `ringipam launch --iprange CIDR`,"
+        " or name its socket with --socket or RINGIPAM_SOCKET"
+    )
+
+
+def lost(socket: object, call: Call[T]) -> DaemonUnreachableError:
+    """The daemon went away after it was asked: whether it did what it was asked is not known."""
+    return DaemonUnreachableError(
+        f"the daemon at {socket} went away before it answered {call.method} {call.path}: look whether it was done"
+    )
+
+
+def _leases_of(holder: str) -> str:
+    return f"/v1/leases/{quote(check_id(holder), safe='')}"
+
+
+def _leases(data: Json) -> list[Lease]:
+    leases = data["leases"]
+    if not isinstance(leases, list):
+        raise ValueError("leases is not a list")
+    return [Lease.from_json(lease) for lease in leases]
+
+
+def _listing(data: Json) -> Listing:
+    unreachable = data.get("unreachable", [])
+    if not isinstance(unreachable, list):
+        raise ValueError("unreachable is not a list")
+    return Listing(_leases(data), [str(host) for host in unreachable])
+
+
+def _nothing(data: Json) -> None:
+    return None

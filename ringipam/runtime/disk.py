@@ -1,0 +1,67 @@
+"""The store and its writer thread, as trio sees them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import TypeVar
+
+import trio
+from ringipam.store.store import Store
+from ringipam.store.writer import Writer
+
+from ringipam.core.durable import Change, PutMeta, Stored
+from ringipam.errors import StoreError
+
+T = TypeVar("T")
+
+
+@asynccontextmanager
+async def open_disk(directory: Path, family: int, store_type: type[Store] = Store) -> AsyncIterator[Disk]:
+    """The node's data; raises StoreError if the directory cannot be used."""
+    store = await trio.to_thread.run_sync(store_type.open, directory, family)
+    writer = Writer(store)
+    try:
+        yield Disk(store, writer)
+    finally:
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(writer.stop)
+            await trio.to_thread.run_sync(store.close)
+
+
+class Disk:
+    """Everything that touches the store runs in the writer's thread, in the order it was asked for."""
+
+    def __init__(self, store: Store, writer: Writer) -> None:
+        self._store = store
+        self._writer = writer
+        self._token = trio.lowlevel.current_trio_token()
+
+    def submit(self, changes: tuple[Change, ...], done: Callable[[StoreError | None], None]) -> None:
+        """Commit; `done` is called in trio's thread when the changes are durable, or with what went wrong."""
+
+        def finished(error: StoreError | None) -> None:
+            with suppress(trio.RunFinishedError):
+                self._token.run_sync_soon(done, error)
+
+        self._writer.submit(changes, finished)
+
+    async def commit(self, changes: tuple[Change, ...]) -> None:
+        """Returns when the changes are durable; raises StoreError."""
+        await self._run(lambda: self._store.commit(changes))
+
+    async def load(self) -> Stored:
+        """Everything that is durable; raises StoreError."""
+        return await self._run(self._store.load)
+
+    async def recover(self) -> Stored:
+        """Open the database anew and see that it can be read and written; raises StoreError if not."""
+        return await self._run(self._recover)
+
+    def _recover(self) -> Stored:
+        self._store.reopen()
+        stored = self._store.load()
+        # A full disk can still be read: write something, which changes nothing.
+        self._store.commit((PutMeta("peer", stored.meta["peer"]),))
+        return stored

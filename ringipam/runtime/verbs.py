@@ -1,0 +1,150 @@
+"""The verbs of the library: checks what callers say, asks, and unpacks the answer. Shared by whatever can `ask`."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from ipaddress import IPv4Interface, IPv6Interface
+
+from ringipam.address import Address, Network, parse_address, parse_interface, parse_subnet
+from ringipam.config import format_endpoint, parse_endpoint
+from ringipam.core.events import (
+    Allocate,
+    ClaimAddress,
+    Connect,
+    Forget,
+    Leased,
+    LeaseList,
+    Leases,
+    Prime,
+    Release,
+    Show,
+    Verb,
+)
+from ringipam.errors import RequestError
+from ringipam.lease import Lease, check_id, check_labels
+from ringipam.runtime.driver import Outcome
+
+TIMEOUT_S = 30.0
+TIMEOUT_S_MAX = 86_400.0
+
+
+class Verbs(ABC):
+    """Each verb raises RequestError for arguments that cannot be, and otherwise what the answer is.
+
+    An answer has been made durable before it is returned.
+    """
+
+    @abstractmethod
+    async def ask(self, verb: Verb) -> Outcome:
+        """What all others come down to."""
+
+    async def allocate(
+        self,
+        id: str,  # noqa: A002  # the users' word for it
+        subnet: str | Network | None = None,
+        timeout: float = TIMEOUT_S,
+        labels: Mapping[str, str] | None = None,
+        class_: str = "container",
+    ) -> Lease:
+        """An address for `id`; asked again for the same subnet, the same address.
+
+        Waits up to `timeout` seconds for space from other hosts, and for a ring if there is none. Raises NoSpaceError
+        or RequestTimeoutError, which say what stood in the way.
+        """
+        wanted = None if subnet is None else parse_subnet(str(subnet))
+        return await self._leased(
+            Allocate(check_id(id), wanted, _milliseconds(timeout), class_, check_labels(labels or {}))
+        )
+
+    async def claim(
+        self,
+        id: str,  # noqa: A002
+        interface: str | IPv4Interface | IPv6Interface,
+        timeout: float = TIMEOUT_S,
+        labels: Mapping[str, str] | None = None,
+    ) -> Lease:
+        """Exactly this address, `10.32.0.9/12`, for `id`. Raises InUseError, which names the holder."""
+        family, address, prefix_len = parse_interface(str(interface))
+        return await self._leased(
+            ClaimAddress(
+                check_id(id),
+                family,
+                address,
+                prefix_len,
+                _milliseconds(timeout),
+                labels=check_labels(labels or {}),
+            )
+        )
+
+    async def lookup(self, id: str) -> list[Lease]:  # noqa: A002
+        """What `id` holds on this host; nothing if it is not known."""
+        return await self._lease_list(Leases(id=check_id(id)))
+
+    async def release(
+        self,
+        id: str,  # noqa: A002
+        address: str | Address | None = None,
+        lease: str | None = None,
+    ) -> list[Lease]:
+        """Give up all that `id` holds here, or one address, or exactly one lease; returns what was freed.
+
+        Naming the lease makes a retry harmless (safety.md S22). Raises NotFoundError if there is nothing to free.
+        """
+        wanted = None if address is None else parse_address(str(address))
+        return await self._lease_list(Release(check_id(id), wanted, lease))
+
+    async def leases(self, cluster: bool = False) -> list[Lease]:
+        """All leases of this host, or of every host that can be reached."""
+        return await self._lease_list(Leases(cluster=cluster))
+
+    async def status(self) -> dict[str, object]:
+        """How the node is, as in `ringipam status --json`."""
+        return await self._view(Show.STATUS)
+
+    async def ring(self) -> dict[str, object]:
+        """Who owns which range, as in `ringipam ring --json`."""
+        return await self._view(Show.RING)
+
+    async def peers(self) -> dict[str, object]:
+        """The members known, as in `ringipam peers --json`."""
+        return await self._view(Show.PEERS)
+
+    async def conflicts(self) -> dict[str, object]:
+        """Addresses in doubt, as in `ringipam conflicts --json`."""
+        return await self._view(Show.CONFLICTS)
+
+    async def prime(self, timeout: float = TIMEOUT_S) -> None:
+        """Found the ring now if there is none, and wait for it."""
+        await self.ask(Prime(_milliseconds(timeout)))
+
+    async def connect(self, address: str) -> None:
+        """Dial `HOST:PORT` from now on."""
+        host, port = parse_endpoint(address)
+        await self.ask(Connect(format_endpoint(host, port)))
+
+    async def forget(self, peer: str) -> None:
+        """Stop dialling a peer; it stays a member (safety.md S4)."""
+        await self.ask(Forget(peer))
+
+    async def _leased(self, verb: Allocate | ClaimAddress) -> Lease:
+        answer = await self.ask(verb)
+        assert isinstance(answer, Leased)
+        return answer.lease
+
+    async def _lease_list(self, verb: Leases | Release) -> list[Lease]:
+        answer = await self.ask(verb)
+        assert isinstance(answer, LeaseList)
+        return list(answer.leases)
+
+    async def _view(self, show: Show) -> dict[str, object]:
+        answer = await self.ask(show)
+        assert isinstance(answer, dict)
+        return answer
+
+
+def _milliseconds(timeout_s: float) -> int:
+    if not (math.isfinite(timeout_s) and 0 < timeout_s <= TIMEOUT_S_MAX):
+        raise RequestError(f"a timeout is more than 0 and at most {TIMEOUT_S_MAX:.0f} seconds, not {timeout_s}")
+    return max(1, round(timeout_s * 1000))

@@ -1,0 +1,202 @@
+"""The JSON API, version 1: each operation turns its arguments into a verb and the answer into JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+
+from ringipam.address import parse_address, parse_interface, parse_subnet
+from ringipam.core.events import (
+    Allocate,
+    Answer,
+    ClaimAddress,
+    Connect,
+    Forget,
+    Leased,
+    LeaseList,
+    Leases,
+    Prime,
+    Release,
+    Show,
+)
+from ringipam.errors import RingIpamError
+from ringipam.lease import check_id
+from ringipam.server.fields import Arguments, Field, Kind
+from ringipam.server.http import Response
+from ringipam.server.routes import Asker, Respond, Route
+
+STATUS_OF_ERROR = {
+    "bad_request": HTTPStatus.BAD_REQUEST,
+    "not_found": HTTPStatus.NOT_FOUND,
+    "in_use": HTTPStatus.CONFLICT,
+    "out_of_range": HTTPStatus.UNPROCESSABLE_ENTITY,
+    "not_ready": HTTPStatus.SERVICE_UNAVAILABLE,
+    "fenced": HTTPStatus.SERVICE_UNAVAILABLE,
+    "disk": HTTPStatus.SERVICE_UNAVAILABLE,
+    "timeout": HTTPStatus.GATEWAY_TIMEOUT,
+    "no_space": HTTPStatus.INSUFFICIENT_STORAGE,
+}
+
+_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, default=str).encode
+
+
+def json_response(status: int, data: object) -> Response:
+    return Response(status, _encode(data).encode() + b"\n")
+
+
+def refusal(error: RingIpamError) -> Response:
+    """The JSON error for `error`, with its status."""
+    status = STATUS_OF_ERROR.get(error.code, HTTPStatus.INTERNAL_SERVER_ERROR)
+    return error_response(status, error.code, error.message, error.details)
+
+
+def error_response(status: int, code: str, message: str, details: Mapping[str, object] | None = None) -> Response:
+    return json_response(status, {"error": {**(details or {}), "code": code, "message": message}})
+
+
+async def allocate(asker: Asker, arguments: Arguments) -> Response:
+    subnet = arguments.text("subnet")
+    verb = Allocate(
+        id=check_id(arguments.text("id") or ""),
+        subnet=None if subnet is None else parse_subnet(subnet),
+        timeout_ms=arguments.timeout_ms(),
+        class_=arguments.text("class") or "container",
+        labels=arguments.labels(),
+    )
+    return _leased(await asker.ask(verb))
+
+
+async def claim(asker: Asker, arguments: Arguments) -> Response:
+    path = arguments.path
+    family, address, prefix_len = parse_interface(f"{path['address']}/{path['len']}")
+    verb = ClaimAddress(check_id(path["id"]), family, address, prefix_len, arguments.timeout_ms())
+    return _leased(await asker.ask(verb))
+
+
+async def leases(asker: Asker, arguments: Arguments) -> Response:
+    holder = arguments.text("id")
+    verb = Leases(None if holder is None else check_id(holder), arguments.flag("cluster"))
+    answer = await asker.ask(verb)
+    assert isinstance(answer, LeaseList)
+    data = _lease_list(answer)
+    if verb.cluster:
+        data["unreachable"] = list(answer.unreachable)
+    return json_response(HTTPStatus.OK, data)
+
+
+async def release(asker: Asker, arguments: Arguments) -> Response:
+    path = arguments.path
+    address = parse_address(path["address"]) if "address" in path else None
+    answer = await asker.ask(Release(check_id(path["id"]), address, arguments.text("lease")))
+    assert isinstance(answer, LeaseList)
+    return json_response(HTTPStatus.OK, _lease_list(answer))
+
+
+async def prime(asker: Asker, arguments: Arguments) -> Response:
+    await asker.ask(Prime(arguments.timeout_ms()))
+    return json_response(HTTPStatus.OK, {})
+
+
+async def connect(asker: Asker, arguments: Arguments) -> Response:
+    await asker.ask(Connect(arguments.text("address") or ""))
+    return json_response(HTTPStatus.OK, {})
+
+
+async def forget(asker: Asker, arguments: Arguments) -> Response:
+    await asker.ask(Forget(arguments.path["peer"]))
+    return json_response(HTTPStatus.OK, {})
+
+
+def _show(view: Show) -> Respond:
+    async def show(asker: Asker, arguments: Arguments) -> Response:
+        return json_response(HTTPStatus.OK, await asker.ask(view))
+
+    return show
+
+
+def _leased(answer: Answer) -> Response:
+    assert isinstance(answer, Leased)
+    return json_response(HTTPStatus.CREATED if answer.new else HTTPStatus.OK, answer.lease.as_json())
+
+
+def _lease_list(answer: LeaseList) -> dict[str, object]:
+    return {"leases": [lease.as_json() for lease in answer.leases]}
+
+
+_TIMEOUT = Field("timeout_s", Kind.SECONDS, "How long the caller waits, in seconds; 30 if not given.")
+_LEASE = Field("lease", Kind.TEXT, "Release exactly this lease, so that a late retry frees nobody else's address.")
+_NEW_LEASE = (
+    Field("id", Kind.TEXT, "The caller's name for the holder. The same id and subnet again get the same lease.", True),
+    Field("subnet", Kind.TEXT, "Where the address comes from, as a CIDR; the node's default subnet if not given."),
+    Field("class", Kind.TEXT, "What holds the address.", choices=("container", "static")),
+    Field("labels", Kind.LABELS, "Whatever the caller wants to find again."),
+    _TIMEOUT,
+)
+_LISTED = (
+    Field("id", Kind.TEXT, "Only the leases of this holder."),
+    Field("cluster", Kind.FLAG, "Those of all hosts, not of this one only."),
+)
+
+
+def _route(
+    method: str,
+    path: str,
+    verb: str,
+    about: str,
+    respond: Respond,
+    answers: Mapping[int, str],
+    query: Sequence[Field] = (),
+    body: Sequence[Field] = (),
+) -> Route:
+    return Route(method, f"/v1{path}", verb, about, respond, refusal, answers, tuple(query), tuple(body))
+
+
+_MADE = {201: "Lease", 200: "Lease"}
+_LISTING = {200: "Leases"}
+_DONE = {200: "Done"}
+
+ROUTES = (
+    _route(
+        "POST",
+        "/leases",
+        "allocate",
+        "Allocate an address; durable before the answer.",
+        allocate,
+        _MADE,
+        body=_NEW_LEASE,
+    ),
+    _route(
+        "PUT", "/leases/{id}/{address}/{len}", "claim", "Claim exactly this address.", claim, _MADE, query=[_TIMEOUT]
+    ),
+    _route("GET", "/leases", "lookup", "Leases, of one holder or all.", leases, _LISTING, query=_LISTED),
+    _route("DELETE", "/leases/{id}", "release", "Release what a holder has here.", release, _LISTING, query=[_LEASE]),
+    _route(
+        "DELETE",
+        "/leases/{id}/{address}",
+        "release",
+        "Release one address of a holder.",
+        release,
+        _LISTING,
+        query=[_LEASE],
+    ),
+    _route("GET", "/status", "status", "How this node is.", _show(Show.STATUS), {200: "Status"}),
+    _route(
+        "GET", "/ring", "ring", "Who owns which range; equal on all converged nodes.", _show(Show.RING), {200: "Ring"}
+    ),
+    _route("GET", "/peers", "peers", "The members this node knows.", _show(Show.PEERS), {200: "Peers"}),
+    _route("GET", "/conflicts", "conflicts", "Addresses that are in doubt.", _show(Show.CONFLICTS), {200: "Conflicts"}),
+    _route(
+        "POST", "/prime", "prime", "Found the ring if there is none, and wait for it.", prime, _DONE, body=[_TIMEOUT]
+    ),
+    _route(
+        "POST",
+        "/peers",
+        "connect",
+        "Connect to a peer, and again whenever it is lost.",
+        connect,
+        _DONE,
+        body=[Field("address", Kind.TEXT, "HOST:PORT of the peer.", True)],
+    ),
+    _route("POST", "/peers/{peer}/forget", "forget", "Stop connecting to a peer; it stays a member.", forget, _DONE),
+)

@@ -1,0 +1,345 @@
+"""The driver with a scripted peer and a disk in the test's hands: what is seen when, and what never is."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from itertools import count
+from typing import cast
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from ringipam.core.durable import Change, PutMeta
+from ringipam.core.events import (
+    Asked,
+    Cancelled,
+    Close,
+    DeadlinePassed,
+    Dial,
+    Effect,
+    Event,
+    Log,
+    Persist,
+    Received,
+    Reply,
+    Send,
+    Show,
+)
+from ringipam.core.peer import Peer
+from ringipam.errors import NoSpaceError, NotReadyError, PeerError, RingIpamError, StoreError
+from ringipam.messages import Message, Refused
+from ringipam.runtime.clock import Clock
+from ringipam.runtime.driver import Driver
+
+STATUS: dict[str, object] = {"state": "ready"}
+FACT = Persist((PutMeta("boots", "1"),))
+
+
+class Script:
+    """Answers each event with what the test wrote down for its kind."""
+
+    def __init__(self) -> None:
+        self.deadline: int | None = None
+        self.seen: list[Event] = []
+        self.answers: dict[type[Event], Callable[[Event], list[Effect]]] = {}
+
+    def start(self, now: int) -> list[Effect]:
+        return []
+
+    def step(self, event: Event, now: int) -> list[Effect]:
+        self.seen.append(event)
+        return self.answers.get(type(event), lambda _: [])(event)
+
+    def on_ask(self, *effects: Effect, answer: object = STATUS) -> None:
+        """An answer that waits for `effects`."""
+        self.answers[Asked] = lambda event: [*effects, Reply(cast(Asked, event).request, cast("dict[str, object]", answer))]
+
+
+class World:
+    """The driver, and everything around it in the test's hands."""
+
+    def __init__(self) -> None:
+        self.script = Script()
+        self.commits: list[tuple[Change, ...]] = []
+        self._done: list[Callable[[StoreError | None], None]] = []
+        self.carried: list[object] = []
+        self.clock = Clock()
+        self.driver = Driver(cast(Peer, self.script), self._submit, self.clock, self, count(1))
+
+    def _submit(self, changes: tuple[Change, ...], done: Callable[[StoreError | None], None]) -> None:
+        self.commits.append(changes)
+        self._done.append(done)
+
+    def disk(self, error: StoreError | None = None) -> None:
+        """The oldest commit under way is over."""
+        self._done.pop(0)(error)
+
+    def dial(self, address: str) -> None:
+        self.carried.append(("dial", address))
+
+    def send(self, link: int, message: Message) -> None:
+        self.carried.append(("send", link, message))
+
+    def close(self, link: int, reason: str) -> None:
+        self.carried.append(("close", link, reason))
+
+
+class Caller:
+    """Somebody who asks, in a task of their own."""
+
+    def __init__(self) -> None:
+        self.scope = trio.CancelScope()
+        self.answer: object = None
+        self.error: RingIpamError | None = None
+
+    async def ask(self, driver: Driver) -> None:
+        with self.scope:
+            try:
+                self.answer = await driver.ask(Show.STATUS)
+            except RingIpamError as error:
+                self.error = error
+
+
+@asynccontextmanager
+async def asking(world: World, callers: int = 1) -> AsyncIterator[list[Caller]]:
+    asked = [Caller() for _ in range(callers)]
+    async with trio.open_nursery() as nursery:
+        for caller in asked:
+            nursery.start_soon(caller.ask, world.driver)
+        await wait_all_tasks_blocked()
+        yield asked
+
+
+async def test_an_answer_waits_for_the_disk() -> None:
+    world = World()
+    world.script.on_ask(FACT)
+
+    async with asking(world) as (caller,):
+        assert caller.answer is None
+        world.disk()
+
+    assert caller.answer == STATUS
+
+
+async def test_an_answer_that_changes_nothing_needs_no_disk() -> None:
+    world = World()
+    world.script.on_ask()
+
+    assert await world.driver.ask(Show.STATUS) == STATUS
+
+
+async def test_an_answer_that_is_an_error_is_raised() -> None:
+    world = World()
+    world.script.on_ask(answer=NoSpaceError("none left"))
+
+    with pytest.raises(NoSpaceError, match="none left"):
+        await world.driver.ask(Show.STATUS)
+
+
+async def test_requests_share_the_commit_that_follows_the_one_under_way() -> None:
+    world = World()
+    world.script.on_ask(FACT)
+
+    async with asking(world, callers=5) as callers:
+        assert len(world.commits) == 1
+        world.disk()
+        assert [caller.answer is None for caller in callers].count(True) == 5  # nobody has run yet
+        await wait_all_tasks_blocked()
+        assert [caller.answer is None for caller in callers] == [False, True, True, True, True]
+        assert len(world.commits[1]) == 4
+        world.disk()
+
+    assert all(caller.answer == STATUS for caller in callers)
+
+
+async def test_nothing_leaves_before_what_precedes_it_is_durable() -> None:
+    world = World()
+    message = Refused("no")
+    world.script.answers[Received] = lambda _: [
+        Send(1, message), FACT, Dial("a:1"), Send(2, message), Close(2, "so")
+    ]  # fmt: skip
+
+    world.driver.happened(Received(1, message))
+    assert world.carried == [("send", 1, message)]
+
+    world.disk()
+    assert world.carried[1:] == [("dial", "a:1"), ("send", 2, message), ("close", 2, "so")]
+
+
+async def test_log_lines_reach_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    world = World()
+    world.script.answers[Received] = lambda _: [Log("warning", "100 % odd")]
+
+    world.driver.happened(Received(1, Refused("no")))
+
+    assert caplog.record_tuples == [("ringipam", logging.WARNING, "100 % odd")]
+
+
+# ── callers that go away ──────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_caller_that_goes_away_undecided_withdraws_its_request() -> None:
+    world = World()
+
+    async with asking(world) as (caller,):
+        caller.scope.cancel()
+
+    assert caller.scope.cancelled_caught
+    assert world.script.seen == [Asked(1, Show.STATUS), Cancelled(1)]
+
+
+async def test_an_answer_on_its_way_through_the_disk_still_reaches_its_caller() -> None:
+    world = World()
+    world.script.on_ask(FACT)
+
+    async with asking(world) as (caller,):
+        caller.scope.cancel()
+        world.disk()
+
+    assert caller.answer == STATUS
+    assert Cancelled(1) not in world.script.seen
+
+
+async def test_a_caller_cancelled_beforehand_asks_nothing() -> None:
+    world = World()
+
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await world.driver.ask(Show.STATUS)
+
+    assert world.script.seen == []
+
+
+# ── the disk fails ────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_failed_commit_ends_everything_behind_it() -> None:
+    world = World()
+    world.script.on_ask(FACT, Send(1, Refused("never seen")))
+
+    async with asking(world, callers=3) as callers:
+        world.disk(StoreError("no space left on device"))
+
+    assert all(isinstance(caller.error, StoreError) for caller in callers)
+    assert {str(caller.error) for caller in callers} == {"no space left on device"}
+    assert len({id(caller.error) for caller in callers}) == 3, "an exception belongs to one task"
+    assert world.carried == []
+    assert len(world.commits) == 1, "what waited behind the failed commit is not tried"
+    assert world.driver.over.is_set()
+
+
+async def test_after_a_failed_commit_nothing_is_taken_in() -> None:
+    world = World()
+    world.script.on_ask(FACT)
+    async with asking(world):
+        world.disk(StoreError("no space left on device"))
+    steps = len(world.script.seen)
+
+    world.driver.happened(Received(1, Refused("no")))
+    with pytest.raises(StoreError, match="no space left on device"):
+        await world.driver.ask(Show.STATUS)
+
+    assert len(world.script.seen) == steps
+
+
+async def test_a_bug_in_the_core_goes_the_way_of_a_failed_commit(caplog: pytest.LogCaptureFixture) -> None:
+    world = World()
+    world.script.on_ask(FACT)
+
+    def bug(_: Event) -> list[Effect]:
+        raise AssertionError("two owners")
+
+    async with asking(world) as (caller,):
+        world.script.answers[Received] = bug
+        world.driver.happened(Received(1, Refused("no")))
+        world.disk()  # the commit under way ends when the life is over already
+
+    assert isinstance(caller.error, StoreError)
+    assert world.driver.over.is_set()
+    assert "two owners" in caplog.text
+
+
+async def test_what_a_peer_may_not_say_is_the_links_business_not_the_nodes() -> None:
+    world = World()
+
+    def refuse(_: Event) -> list[Effect]:
+        raise PeerError("no such range")
+
+    world.script.answers[Received] = refuse
+    with pytest.raises(PeerError, match="no such range"):
+        world.driver.happened(Received(1, Refused("no")))
+
+    assert world.driver.failure is None
+
+
+# ── the end ───────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_at_the_end_what_is_decided_becomes_durable_and_the_rest_is_refused() -> None:
+    world = World()
+    world.script.on_ask(FACT)
+
+    async with asking(world, callers=2) as (first, second):
+        world.script.answers.clear()
+        async with asking(world) as (waiting,), trio.open_nursery() as nursery:
+            nursery.start_soon(world.driver.finish)
+            await wait_all_tasks_blocked()
+            world.disk()
+            world.disk()
+
+    assert first.answer == second.answer == STATUS
+    assert isinstance(waiting.error, NotReadyError)
+
+
+# ── time ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_the_peer_is_woken_at_its_deadline_never_early(autojump_clock: MockClock) -> None:
+    world = World()
+    start = world.clock.now()
+    world.script.deadline = start + 5_000
+    woken: list[int] = []
+
+    def wake(_: Event) -> list[Effect]:
+        woken.append(world.clock.now() - start)
+        world.script.deadline = start + 7_000 if len(woken) == 1 else None
+        return []
+
+    world.script.answers[DeadlinePassed] = wake
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(world.driver.keep_time)
+        await trio.sleep(60)
+        nursery.cancel_scope.cancel()
+
+    assert [round(ms, -2) for ms in woken] == [5_000, 7_000]
+    assert all(late >= due for late, due in zip(woken, (5_000, 7_000), strict=True))
+
+
+async def test_an_event_can_bring_the_deadline_forward(autojump_clock: MockClock) -> None:
+    world = World()
+    start = world.clock.now()
+    world.script.deadline = start + 50_000
+    woken: list[float] = []
+
+    def wake(_: Event) -> list[Effect]:
+        woken.append(trio.current_time())
+        world.script.deadline = None
+        return []
+
+    def hurry(_: Event) -> list[Effect]:
+        world.script.deadline = start + 1_000
+        return []
+
+    world.script.answers = {DeadlinePassed: wake, Received: hurry}
+    began = trio.current_time()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(world.driver.keep_time)
+        await wait_all_tasks_blocked()
+        world.driver.happened(Received(1, Refused("no")))
+        await trio.sleep(60)
+        nursery.cancel_scope.cancel()
+
+    assert woken == [pytest.approx(began + 1, abs=0.01)]
