@@ -49,6 +49,7 @@ async def _greeting(config: Config, node: Node) -> list[str]:
     status = await node.ask(Show.STATUS)
     assert isinstance(status, dict)
     peer = status["peer"]
+    assert isinstance(peer, dict)
     lines = [
         f"{peer['name']}.{peer['uid']}: range {config.universe}, socket {config.socket}, listening on {node.listening}"
     ]

@@ -100,4 +100,6 @@ def check_labels(labels: object) -> dict[str, str]:
     for key, value in labels.items():
         if not isinstance(key, str) or not isinstance(value, str) or len(key) + len(value) > LABEL_LENGTH_MAX:
             raise RequestError(f"a label is a string of at most {LABEL_LENGTH_MAX} characters with its key")
+        if not (key.isprintable() and value.isprintable()):
+            raise RequestError(f"a label has printable characters only: {key!r}: {value!r}")
     return dict(labels)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, MutableMapping
+from itertools import islice
+
+from sortedcontainers import SortedDict
 
 from ringipam.lease import Lease
 
@@ -18,7 +21,7 @@ class LeaseBook:
     """An index; what may be leased is not decided here."""
 
     def __init__(self, leases: Iterable[Lease] = ()) -> None:
-        self.by_number: dict[str, Lease] = {}
+        self.by_number: MutableMapping[str, Lease] = SortedDict()
         self._by_id: dict[str, dict[str, Lease]] = {}
         self._by_address: dict[Key, Lease] = {}
         for lease in leases:
@@ -47,6 +50,11 @@ class LeaseBook:
     def of(self, holder: str) -> list[Lease]:
         """The leases of one id, oldest first."""
         return list(self._by_id.get(holder, {}).values())
+
+    def page(self, after: str, size: int) -> list[Lease]:
+        """Up to `size` leases in the order of their numbers, from behind `after` on; O(size + log n)."""
+        numbers = self.by_number.irange(after, None, inclusive=(False, True))  # type: ignore[attr-defined]
+        return [self.by_number[number] for number in islice(numbers, size)]
 
     def at(self, family: int, address: int) -> Lease | None:
         return self._by_address.get((family, address))

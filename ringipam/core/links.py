@@ -84,6 +84,7 @@ class Links:
         addresses = [a for a, t in self._targets.items() if peer in (a, t.peer) or a == self._address_of(peer)]
         for address in addresses:
             del self._targets[address]
+            self._state.warnings.pop(f"dial {address}", None)
         known = peer in self._state.members
         self._forgotten.add(peer)
         gone = [key for key in self.refusals if key == peer or key in addresses]

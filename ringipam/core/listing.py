@@ -55,9 +55,8 @@ class Listings:
 
     def asked(self, sender: str, query: LeaseQuery) -> None:
         """A page of this host's leases, in the order of their numbers."""
-        rest = sorted(number for number in self._state.leases.by_number if number > query.after)
-        page = tuple(self._state.leases.by_number[number] for number in rest[:PAGE])
-        self._router.send(sender, LeasePage(query.number, page, len(rest) > PAGE))
+        page = self._state.leases.page(query.after, PAGE + 1)
+        self._router.send(sender, LeasePage(query.number, tuple(page[:PAGE]), len(page) > PAGE))
 
     def received(self, sender: str, page: LeasePage) -> None:
         listing = self._open.get(page.number)

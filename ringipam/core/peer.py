@@ -6,7 +6,7 @@ core, two drivers"). Knows nothing of sockets, disks or clocks; both the runtime
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, assert_never
 
 from ringipam.ring.ring import Ring
@@ -149,7 +149,7 @@ class Peer:
         return self._state.cluster
 
     @property
-    def leases(self) -> dict[str, Lease]:
+    def leases(self) -> Mapping[str, Lease]:
         return self._state.leases.by_number
 
     def possessed(self) -> list[Range]:

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TypeVar
 
 import trio
-from ringipam.store.store import Store
-from ringipam.store.writer import Writer
 
 from ringipam.core.durable import Change, PutMeta, Stored
 from ringipam.errors import StoreError
+from ringipam.store.store import Store
+from ringipam.store.writer import Writer
 
 T = TypeVar("T")
 
@@ -65,3 +65,19 @@ class Disk:
         # A full disk can still be read: write something, which changes nothing.
         self._store.commit((PutMeta("peer", stored.meta["peer"]),))
         return stored
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        """Not to be cancelled: what the disk does cannot be taken back."""
+        task = trio.lowlevel.current_task()
+        results: list[T | StoreError] = []
+
+        def finished(result: T | StoreError) -> None:
+            results.append(result)
+            self._token.run_sync_soon(trio.lowlevel.reschedule, task)
+
+        self._writer.run(work, finished)
+        await trio.lowlevel.wait_task_rescheduled(lambda _: trio.lowlevel.Abort.FAILED)
+        result = results[0]
+        if isinstance(result, StoreError):
+            raise result
+        return result

@@ -80,8 +80,8 @@ class Driver:
         self._closing = False
         self._quiet = trio.Event()
         self.failure: StoreError | None = None
-        self.over = trio.Event()
-        """Set when a commit has failed: memory may be ahead of the disk, nothing of it may be used any more."""
+        """Why this life is over: memory may be ahead of the disk, nothing of it may be used any more."""
+        self._over = trio.Event()
 
     def start(self) -> None:
         self._take(self._peer.start(self._clock.now()))
@@ -130,6 +130,12 @@ class Driver:
             deadline = self._peer.deadline
             if deadline is not None and self._clock.now() >= deadline:
                 self.happened(DeadlinePassed())
+
+    async def failed(self) -> StoreError:
+        """Why this life is over, as soon as it is."""
+        await self._over.wait()
+        assert self.failure is not None
+        return self.failure
 
     async def finish(self) -> None:
         """Take no more events, let what is decided become durable and be answered; refuse the rest."""
@@ -213,7 +219,7 @@ class Driver:
         self.failure = failure
         self._outbox.failed()
         self._refuse_all(failure)
-        self.over.set()
+        self._over.set()
 
     def _broken(self, error: Exception) -> None:
         """A bug: what is in memory cannot be trusted, what is on disk can. The way back is that of a failed commit."""

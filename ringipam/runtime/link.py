@@ -48,10 +48,10 @@ class Link:
         self._closing = False
         self._reason: str | None = None
         self._fault: PeerError | None = None
-        self._first_frame: Callable[[], None] | None = None
+        self._first_frame: Callable[[], object] | None = None
         self._scope = trio.CancelScope()
 
-    async def run(self, first_frame: Callable[[], None]) -> None:
+    async def run(self, first_frame: Callable[[], object]) -> None:
         """Serve the connection until it ends. `first_frame` is called when the other side has said one.
 
         Raises PeerError, after `LinkDown`, if it ended because the other side broke the protocol.

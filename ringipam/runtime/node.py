@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 from itertools import count
 
 import trio
-from ringipam.store.store import Store
 
 from ringipam.config import Config, format_endpoint
 from ringipam.core.durable import Stored
@@ -27,6 +26,7 @@ from ringipam.runtime.ratelimit import RateLimitedLog
 from ringipam.runtime.tls import Contexts, contexts, doubt
 from ringipam.runtime.transport import Transport, bound_to, open_listeners
 from ringipam.runtime.verbs import Verbs
+from ringipam.store.store import Store
 
 RETRY_S_MIN = 0.5
 RETRY_S_MAX = 5.0
@@ -134,11 +134,11 @@ class Node(Verbs):
             pause_s = RETRY_S_MIN
             while True:
                 began = trio.current_time()
-                failure = await self._live(stored, task_status)
+                await self._live(stored, task_status)
                 task_status = trio.TASK_STATUS_IGNORED
                 # A life that lasted shows that the disk is well again.
                 pause_s = RETRY_S_MIN if trio.current_time() - began > RETRY_S_MAX else pause_s
-                stored, pause_s = await self._recovered(failure, pause_s)
+                stored, pause_s = await self._recovered(pause_s)
 
     async def close(self) -> None:
         """Take no more requests; returns when what was decided is durable and everybody has an answer."""
@@ -146,7 +146,7 @@ class Node(Verbs):
         if self._driver is not None:
             await self._driver.finish()
 
-    async def _live(self, stored: Stored, task_status: trio.TaskStatus[None]) -> StoreError:
+    async def _live(self, stored: Stored, task_status: trio.TaskStatus[None]) -> None:
         """Everything a peer has in memory, its connections too, from the disk to the first failed commit."""
         self._cluster = stored.meta.get("cluster", "")
         part = settings(self.config, stored, bound_to(self._listeners[0]))
@@ -159,23 +159,23 @@ class Node(Verbs):
             driver.start()
             self._driver = driver
             task_status.started()
-            await driver.over.wait()
-            self._driver = None
+            self._refuse(await driver.failed())
             nursery.cancel_scope.cancel()
-        assert driver.failure is not None
-        return driver.failure
 
-    async def _recovered(self, failure: StoreError, pause_s: float) -> tuple[Stored, float]:
+    def _refuse(self, failure: StoreError) -> None:
+        self._driver = None
+        self._refusal = failure.message
+        logger.error("refusing requests until the disk works again: %s", failure.message)
+
+    async def _recovered(self, pause_s: float) -> tuple[Stored, float]:
         """What is on the disk once it works again, and how long to wait the next time."""
         while True:
-            self._refusal = failure.message
-            logger.error("refusing requests until the disk works again: %s", failure.message)
             await trio.sleep(pause_s)
             pause_s = min(2 * pause_s, RETRY_S_MAX)
             try:
                 stored = await self._disk.recover()
             except StoreError as error:
-                failure = error
+                self._refuse(error)
             else:
                 logger.warning("the disk works again")
                 return stored, pause_s
@@ -205,6 +205,7 @@ class Node(Verbs):
             "cluster": self._cluster,
             "state": "refusing",
             "reason": reason,
+            "serving": False,
             "leases": 0,
             "owned": 0,
             "free": 0,

@@ -82,7 +82,7 @@ def explain(error: BaseException | None) -> str:
         if error.reason in ("WRONG_VERSION_NUMBER", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE", "HTTP_REQUEST"):
             return "the other side does not speak TLS: it runs without credentials, or is no ringipam"
         return error.reason.replace("_", " ").lower()
-    return "the other side closed the connection; it may not speak TLS"
+    return "the other side ended it: its password or certificate is another, or it does not speak TLS"
 
 
 def _password(path: Path) -> bytes:

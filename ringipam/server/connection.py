@@ -78,11 +78,12 @@ class Server:
             sock.setblocking(False)
             if len(self._connections) >= self._connections_max:
                 _turn_away(sock, self._connections_max)
-            else:
-                nursery.start_soon(self._serve_one, _Connection(sock, handler, self._idle_s))
+                continue
+            connection = _Connection(sock, handler, self._idle_s)
+            self._connections.add(connection)
+            nursery.start_soon(self._serve_one, connection)
 
     async def _serve_one(self, connection: _Connection) -> None:
-        self._connections.add(connection)
         self._hangups.watch(connection.sock, connection.scope.cancel)
         try:
             await connection.serve()

@@ -131,13 +131,16 @@ def read_body(fields: Sequence[Field], body: bytes) -> dict[str, object]:
 
 def _parse_json(body: bytes) -> object:
     try:
-        return json.loads(body.decode(), parse_constant=_refuse_constant)
+        return _decode(body.decode())
     except (ValueError, RecursionError):
         raise RequestError("the body is not JSON") from None
 
 
 def _refuse_constant(name: str) -> object:
     raise ValueError(f"{name} is not JSON")
+
+
+_decode = json.JSONDecoder(parse_constant=_refuse_constant).decode
 
 
 def _unknown(what: str, name: str, known: Mapping[str, Field]) -> str:

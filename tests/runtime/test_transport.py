@@ -187,7 +187,7 @@ async def test_a_peer_without_tls_is_told_apart(tmp_path: Path, caplog: pytest.L
     ours = credentials(tmp_path / "a", "correct horse")
     async with side(ours) as a, side() as b:
         a.transport.dial(b.address)
-        assert "may not speak TLS" in (await a.until(DialFailed)).reason
+        assert "does not speak TLS" in (await a.until(DialFailed)).reason
         await logged(caplog, "it speaks TLS and this node runs without credentials")
 
         b.transport.dial(a.address)

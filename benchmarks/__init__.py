@@ -1,0 +1,1 @@
+"""What ringipam costs, beside what the machine itself costs, in one run. Never part of the tests."""

@@ -1,0 +1,1 @@
+"""What a node remembers over restarts: SQLite in its data directory. Decides nothing."""

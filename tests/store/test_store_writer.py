@@ -1,0 +1,89 @@
+"""The writer's thread: jobs in their order, every one answered, none lost at the end."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from queue import SimpleQueue
+
+import pytest
+
+from ringipam.core.durable import PutMeta, Stored
+from ringipam.errors import StoreError
+from ringipam.store.store import Store
+from ringipam.store.writer import Writer
+
+PATIENCE_S = 10
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    store = Store.open(tmp_path, 4)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def writer(store: Store) -> Iterator[Writer]:
+    writer = Writer(store)
+    yield writer
+    writer.stop()
+
+
+def test_what_is_reported_done_is_durable(store: Store, writer: Writer) -> None:
+    answers: SimpleQueue[StoreError | None] = SimpleQueue()
+
+    writer.submit([PutMeta("peer", "host1.3f9a")], answers.put)
+
+    assert answers.get(timeout=PATIENCE_S) is None
+    assert store.load().meta == {"peer": "host1.3f9a"}
+
+
+def test_jobs_are_answered_in_their_order_from_one_thread(writer: Writer) -> None:
+    answers: SimpleQueue[tuple[int, str]] = SimpleQueue()
+
+    for number in range(50):
+        change = PutMeta("boots", str(number))
+        writer.submit([change], lambda error, number=number: answers.put((number, threading.current_thread().name)))
+
+    assert [answers.get(timeout=PATIENCE_S) for _ in range(50)] == [(n, "ringipam-store") for n in range(50)]
+
+
+def test_a_failed_commit_is_reported_and_a_reopened_store_goes_on(store: Store, writer: Writer) -> None:
+    answers: SimpleQueue[StoreError | Stored | None] = SimpleQueue()
+
+    writer.submit([PutMeta("peer", "host1.3f9a")], answers.put)
+    writer.submit([PutMeta("peer", "\ud800")], answers.put)
+    writer.submit([PutMeta("cluster", "6f1c")], answers.put)
+    writer.run(store.reopen, answers.put)
+    writer.run(store.load, answers.put)
+
+    first, second, third, reopened, stored = (answers.get(timeout=PATIENCE_S) for _ in range(5))
+    assert first is None
+    assert isinstance(second, StoreError)
+    assert isinstance(third, StoreError)
+    assert reopened is None
+    assert stored == Stored(meta={"peer": "host1.3f9a"})
+
+
+def test_a_job_that_breaks_is_answered_and_the_next_one_is_done(writer: Writer) -> None:
+    answers: SimpleQueue[StoreError | int | None] = SimpleQueue()
+
+    writer.run(lambda: 1 // 0, answers.put)
+    writer.submit([PutMeta("peer", "host1.3f9a")], answers.put)
+
+    assert isinstance(answers.get(timeout=PATIENCE_S), StoreError)
+    assert answers.get(timeout=PATIENCE_S) is None
+
+
+def test_stopping_finishes_what_was_submitted(store: Store) -> None:
+    writer = Writer(store)
+    done: list[StoreError | None] = []
+
+    for number in range(20):
+        writer.submit([PutMeta("boots", str(number))], done.append)
+    writer.stop()
+
+    assert done == [None] * 20
+    assert store.load().meta == {"boots": "19"}
