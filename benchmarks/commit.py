@@ -69,10 +69,8 @@ def main() -> None:
         store.close()
     base = median(times["append and fdatasync"])
     for name, taken in times.items():
-        p99 = quantiles(taken, n=100)[98]
-        print(
-            f"{name:26} p50 {median(taken):7.0f}  p99 {p99:7.0f}  max {max(taken):7.0f}  ratio {median(taken) / base:.2f}"
-        )
+        p50, p99 = median(taken), quantiles(taken, n=100)[98]
+        print(f"{name:26} p50 {p50:7.0f}  p99 {p99:7.0f}  max {max(taken):7.0f}  ratio {p50 / base:.2f}")
 
 
 if __name__ == "__main__":

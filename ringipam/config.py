@@ -6,7 +6,6 @@ import dataclasses
 import os
 import re
 import socket
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -224,6 +223,8 @@ def is_loopback(host: str) -> bool:
 
 def config_from_file(path: Path, overrides: Mapping[str, object]) -> Config:
     """The TOML file at `path` with `overrides` (options of the command line) on top; raises RequestError."""
+    import tomllib  # only `launch` reads one
+
     known = {f.name: f for f in dataclasses.fields(Config)}
     try:
         data = {str(key).replace("-", "_"): value for key, value in tomllib.loads(path.read_text()).items()}

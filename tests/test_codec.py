@@ -73,7 +73,7 @@ members = st.builds(Member, peer_ids, endpoints, counts, st.sampled_from(Health)
 ballots = st.one_of(st.just(Ballot(0, "")), st.builds(Ballot, st.integers(1, codec.COUNT_MAX), peer_ids))
 terms = st.builds(Terms, words, st.integers(0, 1000), some(peer_ids))
 foundings = st.builds(Founding, words, st.lists(peer_ids, min_size=1, max_size=4).map(tuple))
-labels = st.dictionaries(st.text(max_size=8), st.text(max_size=8), max_size=4)
+labels = st.dictionaries(st.text(printable, max_size=8), st.text(printable, max_size=8), max_size=4)
 seconds = st.datetimes(datetime(1970, 1, 1), datetime(9999, 12, 31), timezones=st.just(UTC)).map(
     lambda when: when.replace(microsecond=0)
 )
@@ -317,6 +317,7 @@ REFUSED = {
     "a range past the end of the address space": with_body(20, [[(1 << 128).to_bytes(17, "big"), 1, *CLAIM]], True),
     "an address of too many bytes": with_body(20, [[b"\x00" * 17 + b"\x05", 1, *CLAIM]], True),
     "a version too large": with_body(20, [[5, 1, 0, (1 << 62) + 1, 0, 1]], True),
+    "an owner that is not in the table": with_body(20, [[5, 1, 0, 1, 2, 1]], True),
     "an owner without a writer": with_body(20, [[5, 1, 0, 1, 0, None]], True),
     "a claim of nobody with a stamp": with_body(20, [[5, 1, 0, 1, None, None]], True),
     "too many segments": with_body(20, [[5, 1, *CLAIM]] * 20_001, True),
@@ -376,6 +377,7 @@ LEASE = ["L1", "c1", 4, 0x0A200001, 12, 0x0A200000, 12, "container", "host1", 1_
         (9, codec.SECONDS_MAX + 1),
         (10, {"a": 1}),
         (10, {1: "a"}),
+        (10, {"a": "\n"}),
         (10, {"a": "x" * 256}),
         (10, {str(i): "" for i in range(33)}),
         (10, []),

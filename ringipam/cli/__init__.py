@@ -6,19 +6,28 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from typing import NoReturn
 
-from ringipam.cli import addresses, launch, peers, views
 from ringipam.cli.arguments import Parser
 from ringipam.errors import DaemonUnreachableError, RingIpamError
 
 DONE, REFUSED, WRONG_USAGE, UNREACHABLE = 0, 1, 2, 3
 
+GROUPS = {
+    "launch": ("launch",),
+    "addresses": ("allocate", "claim", "lookup", "release", "list"),
+    "views": ("status", "ring", "peers", "conflicts"),
+    "peers": ("connect", "forget", "prime"),
+}
+"""The modules of the command line, and the commands each of them has."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Carry out one command; the exit status (docs/cli.md)."""
     try:
-        options = _parser().parse_args(argv)
+        arguments = sys.argv[1:] if argv is None else list(argv)
+        options = _parser(arguments[:1]).parse_args(arguments)
         status: int = options.run(options)
         sys.stdout.flush()
         return status
@@ -41,12 +50,15 @@ def _fail(error: RingIpamError, status: int) -> int:
     return status
 
 
-def _parser() -> Parser:
+def _parser(command: Sequence[str]) -> Parser:
+    """Knows the group of `command` only, where that is a command: to build them all takes as long as to run one."""
     parser = Parser(prog="ringipam", description="Addresses for containers, from a range that hosts share.")
-    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
-    for group in (launch, addresses, views, peers):
-        group.add_commands(commands)
+    parser.add_argument("--version", action=_Version, nargs=0, default=argparse.SUPPRESS, help="print the version")
+    # with `prog` given argparse need not format a usage line for it, nor import what that takes
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser, prog="ringipam")
+    wanted = [group for group, names in GROUPS.items() if set(command) & set(names)]
+    for group in wanted or GROUPS:
+        import_module(f"ringipam.cli.{group}").add_commands(commands)
     return parser
 
 

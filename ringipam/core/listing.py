@@ -11,7 +11,8 @@ from ringipam.core.state import State
 from ringipam.lease import Lease
 from ringipam.messages import LeasePage, LeaseQuery
 
-PAGE = 500
+PAGE = 100
+"""A page of leases with the longest ids and labels still fits a frame."""
 MEMBER_LEASES_MAX = 1_000_000
 
 

@@ -135,10 +135,11 @@ class Membership:
     @property
     def deadline(self) -> int:
         """When `tick` is wanted next."""
-        times = [self._next_probe_ms, *self._suspected.values()]
-        if self._probe is not None:
-            times.append(self._probe.give_up_ms if self._probe.asked_others else self._probe.ask_others_ms)
-        return min(times)
+        if self._probe is None:
+            due = self._next_probe_ms
+        else:
+            due = self._probe.give_up_ms if self._probe.asked_others else self._probe.ask_others_ms
+        return min([due, *self._suspected.values()])
 
     def tick(self, now: int) -> tuple[list[tuple[str, Body]], list[Member]]:
         """What to send, and which members' news to spread."""

@@ -157,15 +157,16 @@ class Node(Verbs):
             await nursery.start(transport.run, driver.happened)
             nursery.start_soon(driver.keep_time)
             driver.start()
-            self._driver = driver
+            self._driver, self._refusal = driver, ""
             task_status.started()
             self._refuse(await driver.failed())
             nursery.cancel_scope.cancel()
 
     def _refuse(self, failure: StoreError) -> None:
+        if failure.message != self._refusal:
+            logger.error("refusing requests until the disk works again: %s", failure.message)
         self._driver = None
         self._refusal = failure.message
-        logger.error("refusing requests until the disk works again: %s", failure.message)
 
     async def _recovered(self, pause_s: float) -> tuple[Stored, float]:
         """What is on the disk once it works again, and how long to wait the next time."""
@@ -202,7 +203,7 @@ class Node(Verbs):
             "peer": {"name": name_of(self._peer), "uid": self._peer.rpartition(".")[2]},
             "universe": str(self.config.universe),
             "subnet": str(self.config.default_subnet),
-            "cluster": self._cluster,
+            "cluster": self._cluster or None,
             "state": "refusing",
             "reason": reason,
             "serving": False,

@@ -64,18 +64,7 @@ class Server:
 
     async def _accept(self, listener: socket.socket, handler: Handler, nursery: trio.Nursery) -> None:
         while True:
-            await trio.lowlevel.wait_readable(listener)
-            try:
-                sock, _ = listener.accept()
-            except (BlockingIOError, ConnectionAbortedError):
-                continue
-            except OSError as error:
-                if error.errno not in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
-                    raise
-                _log.warning("cannot accept a connection: %s", error.strerror)
-                await trio.sleep(0.1)  # whatever is short now may be there again then
-                continue
-            sock.setblocking(False)
+            sock = await _next_client(listener)
             if len(self._connections) >= self._connections_max:
                 _turn_away(sock, self._connections_max)
                 continue
@@ -95,6 +84,23 @@ class Server:
             self._connections.discard(connection)
             if not self._connections:
                 self._emptied.set()
+
+
+async def _next_client(listener: socket.socket) -> socket.socket:
+    while True:
+        await trio.lowlevel.wait_readable(listener)
+        try:
+            sock, _ = listener.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            continue
+        except OSError as error:
+            if error.errno not in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                raise
+            _log.warning("cannot accept a connection: %s", error.strerror)
+            await trio.sleep(0.1)  # whatever is short now may be there again then
+        else:
+            sock.setblocking(False)
+            return sock
 
 
 def _turn_away(sock: socket.socket, connections_max: int) -> None:

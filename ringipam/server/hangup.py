@@ -31,7 +31,7 @@ class HangupWatch:
         self._epoll.register(sock.fileno(), events | select.EPOLLONESHOT)
 
     def unwatch(self, sock: socket.socket) -> None:
-        self._epoll.unregister(sock.fileno())
+        """Before `sock` is closed, which takes it out of the set too."""
         del self._gone[sock.fileno()]
 
     async def run(self) -> None:

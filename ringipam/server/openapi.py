@@ -95,7 +95,10 @@ SCHEMAS: dict[str, Schema] = {
     "Done": _object(),
     "Error": _object(
         error=_object(
-            {"holder": _STRING, "holders": {}},
+            {
+                "holder": _object(id=_STRING, host=_STRING),
+                "holders": _list_of(_object(host=_STRING, owned=_INTEGER, state=_STRING)),
+            },
             code={**_STRING, "enum": sorted(STATUS_OF_ERROR)},
             message={**_STRING, "description": "One line that says what to do."},
         )

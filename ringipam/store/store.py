@@ -48,7 +48,7 @@ class Store:
 
     @classmethod
     def open(cls, directory: Path, family: int) -> Store:
-        """Lock the directory and open its database, or make both; raises StoreError and then has changed nothing."""
+        """Lock the directory and open its database, or make both; raises StoreError, having changed no database."""
         if sqlite3.sqlite_version_info < schema.SQLITE_MIN:
             needed = ".".join(map(str, schema.SQLITE_MIN))
             raise StoreError(f"SQLite {needed} or newer is needed, this Python has {sqlite3.sqlite_version}")
@@ -66,7 +66,7 @@ class Store:
         db = self._connection()
         try:
             return read_all(lambda table: _rows(db, table), self._family)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             raise self._failed(error) from None
         except BadRowError as error:
             raise self._damaged(str(error)) from None
@@ -81,9 +81,11 @@ class Store:
             db.execute("BEGIN IMMEDIATE")
             _write(db, changes, self._family)
             db.execute("COMMIT")
-        except (sqlite3.Error, ValueError, OverflowError) as error:
+        except BaseException as error:
             self._disconnect()  # which rolls back; nobody may use this connection again
-            raise self._failed(error) from None
+            if isinstance(error, (sqlite3.Error, ValueError, OverflowError)):
+                raise self._failed(error) from None
+            raise
 
     def reopen(self) -> None:
         """Open the database anew, as after a restart; raises StoreError if it is not well."""
@@ -103,7 +105,7 @@ class Store:
             self._examine()
             self._db = _connect(self._directory.database, "rw")
             self._make_ready(self._db)
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, UnicodeDecodeError) as error:
             self._disconnect()
             raise self._failed(error) from None
         except StoreError:
@@ -158,9 +160,10 @@ class Store:
     # ── failures ─────────────────────────────────────────────────────────────────────────────────
 
     def _failed(self, error: Exception) -> StoreError:
-        name = getattr(error, "sqlite_errorname", "")
+        name: str = getattr(error, "sqlite_errorname", "")
         short = "_".join(name.split("_")[:2])
-        if short in DAMAGED:
+        undecodable = not name and isinstance(error, (sqlite3.OperationalError, UnicodeDecodeError))
+        if short in DAMAGED or undecodable:  # bytes where ringipam wrote text
             return self._damaged(str(error))
         reason = REASONS.get(short) or getattr(error, "strerror", None) or str(error)
         detail = f" ({name})" if name else ""

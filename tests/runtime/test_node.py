@@ -239,9 +239,11 @@ class FailingStore(Store):
     """A disk that can be told to be full."""
 
     full = False
+    refused = 0
 
     def commit(self, changes: Sequence[Change]) -> None:
         if type(self).full:
+            type(self).refused += 1
             raise ringipam.StoreError(f"cannot commit: {errno.errorcode[errno.ENOSPC]}")
         super().commit(changes)
 
@@ -249,6 +251,7 @@ class FailingStore(Store):
 @pytest.fixture
 def failing(monkeypatch: pytest.MonkeyPatch) -> type[FailingStore]:
     monkeypatch.setattr(FailingStore, "full", False)
+    monkeypatch.setattr(FailingStore, "refused", 0)
     monkeypatch.setattr(node_module, "RETRY_S_MIN", 0.02)
     return FailingStore
 
@@ -267,6 +270,10 @@ async def test_a_full_disk_refuses_requests_says_why_and_recovers_by_itself(
         status = await node.status()
         assert (status["state"], status["reason"]) == ("refusing", "cannot commit: ENOSPC")
 
+        async def tried_again() -> bool:
+            return failing.refused > 1
+
+        await until(tried_again)
         failing.full = False
 
         async def ready() -> bool:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 
 import trio
@@ -38,6 +39,7 @@ class Book:
 
     def __init__(self) -> None:
         self.leases: dict[str, Lease] = {}
+        self._numbers = count(1)
         self.asked: list[Verb] = []
         self.withdrawn: list[Verb] = []
         self.refusal: Exception | None = None
@@ -96,7 +98,9 @@ class Book:
             if lease.address == address:
                 if lease.id == verb.id:
                     return Leased(lease, False)
-                raise InUseError(f"{address} is held by {lease.id} on {lease.host}", holder=lease.id)
+                raise InUseError(
+                    f"{address} is held by {lease.id} on {lease.host}", holder={"id": lease.id, "host": lease.host}
+                )
         subnet = ipaddress.ip_network((address, verb.prefix_len), strict=False)
         holder = str(address) if verb.id == "_" else verb.id
         return Leased(self._put(holder, verb.family, verb.address, verb.prefix_len, str(subnet), "container", {}), True)
@@ -105,7 +109,7 @@ class Book:
         self, holder: str, family: int, address: int, prefix_len: int, subnet: str, class_: str, labels: object
     ) -> Lease:
         lease = Lease(
-            lease=f"L{len(self.asked)}",
+            lease=f"L{next(self._numbers)}",
             id=holder,
             address=to_address(family, address),
             prefix_len=prefix_len,

@@ -9,7 +9,7 @@ import pytest
 import trio
 import trio.testing
 from asking import UNIVERSE, Book
-from conftest import Speaker
+from speaking import Speaker
 
 from ringipam.core.events import Allocate
 from ringipam.server.connection import CONNECTIONS_MAX, IDLE_S, SEND_S, Server
@@ -22,6 +22,12 @@ POST = b"POST /ip/%b HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 async def read_all(stream: trio.SocketStream) -> bytes:
     return b"".join([data async for data in stream])
+
+
+async def trickle(stream: trio.SocketStream) -> None:
+    while True:
+        await trio.sleep(1)
+        await stream.send_all(b"X: y\r\n")
 
 
 async def test_pipelined_requests_are_answered_in_order(http: Speaker) -> None:
@@ -89,9 +95,7 @@ async def test_a_slow_request_is_cut_off_however_steadily_it_trickles(
         began = trio.current_time()
         await stream.send_all(b"GET /healthz HTTP/1.1\r\n")
         with pytest.raises(trio.BrokenResourceError):
-            while True:
-                await trio.sleep(1)
-                await stream.send_all(b"X: y\r\n")
+            await trickle(stream)
 
     assert trio.current_time() - began <= IDLE_S + 2
 
@@ -133,7 +137,10 @@ async def test_one_connection_too_many_is_told_so(tmp_path: Path) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(Server(connections_max=2).serve, [(listener, answer)])
             async with await trio.open_unix_socket(tmp_path / "s") as first:
-                async with await trio.open_unix_socket(tmp_path / "s"), await trio.open_unix_socket(tmp_path / "s") as third:
+                async with (
+                    await trio.open_unix_socket(tmp_path / "s"),
+                    await trio.open_unix_socket(tmp_path / "s") as third,
+                ):
                     assert b"503 Service Unavailable" in await read_all(third)
                 await first.send_all(b"GET / HTTP/1.1\r\n\r\n")
                 assert b"200 OK" in await first.receive_some()
@@ -156,19 +163,18 @@ async def test_at_the_end_requests_under_way_are_answered_and_idle_connections_c
 ) -> None:
     book.holding = trio.Event()
     got: list[bytes] = []
-    async with trio.open_nursery() as nursery:
-        async with open_surface(book, tmp_path / "s", None, UNIVERSE, "0"):
-            busy, idle = await trio.open_unix_socket(tmp_path / "s"), await trio.open_unix_socket(tmp_path / "s")
-            await busy.send_all(POST % b"c1")
-            await book.waiting.wait()
+    async with trio.open_nursery() as nursery, open_surface(book, tmp_path / "s", None, UNIVERSE, "0"):
+        busy, idle = await trio.open_unix_socket(tmp_path / "s"), await trio.open_unix_socket(tmp_path / "s")
+        await busy.send_all(POST % b"c1")
+        await book.waiting.wait()
 
-            async def at_the_end() -> None:
-                got.append(await read_all(idle))
-                assert book.holding is not None
-                book.holding.set()
-                got.append(await read_all(busy))
+        async def at_the_end() -> None:
+            got.append(await read_all(idle))
+            assert book.holding is not None
+            book.holding.set()
+            got.append(await read_all(busy))
 
-            nursery.start_soon(at_the_end)
+        nursery.start_soon(at_the_end)
 
     assert got[0] == b""
     assert got[1].endswith(b"10.32.0.1/12")

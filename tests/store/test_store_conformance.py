@@ -137,7 +137,7 @@ def kinds(family: int) -> dict[type, st.SearchStrategy[Any]]:
         | st.builds(PutAcceptor, ballots, st.none(), st.none()),
         PutAnswered: st.builds(PutAnswered, peers, counts),
         PutConflict: st.builds(
-            lambda ends, who, since, source: PutConflict(Conflict(*ends, who, since, source)),
+            lambda ends, who, since, source: PutConflict(Conflict(ends[0], ends[1], who, since, source)),
             extent,
             st.lists(peers, max_size=3).map(tuple),
             counts,

@@ -206,6 +206,15 @@ def test_what_cannot_be_stored_fails_as_a_whole(tmp_path: Path, change: PutMeta)
         assert store.load().leases == {}
 
 
+def test_a_change_that_is_none_leaves_nothing_half_written(tmp_path: Path) -> None:
+    with opened(tmp_path) as store:
+        with pytest.raises(AssertionError):
+            store.commit([PutLease(lease(0)), "no change"])  # type: ignore[list-item]
+
+        store.reopen()
+        assert store.load().leases == {}
+
+
 def test_a_reopened_database_that_was_taken_away_is_refused_and_the_directory_stays_held(tmp_path: Path) -> None:
     with opened(tmp_path) as store:
         (tmp_path / "ringipam.db").rename(tmp_path / "elsewhere")
@@ -245,6 +254,30 @@ def test_a_shell_may_read_while_the_node_runs(tmp_path: Path) -> None:
         shell.close()
 
 
+def test_a_shell_that_keeps_the_log_from_being_folded_is_complained_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ringipam.store.store.BUSY_S", 0.05)
+    with opened(tmp_path) as store:
+        shell = sqlite3.connect(tmp_path / "ringipam.db", isolation_level=None)
+        shell.execute("BEGIN")
+        shell.execute("SELECT count(*) FROM leases").fetchone()
+        store.commit([PutLease(lease(0))])
+        with pytest.raises(StoreError, match="another program is reading it"):
+            store.reopen()
+
+        shell.close()
+        store.reopen()
+        assert set(store.load().leases) == {"L00000"}
+
+
+def test_a_python_whose_sqlite_is_too_old_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 34, 1))
+
+    with pytest.raises(StoreError, match="or newer is needed"):
+        Store.open(tmp_path, 4)
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     mounted = tmp_path / "small"
@@ -258,12 +291,16 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk_refuses_and_loses_nothing_and_works_again_when_there_is_room(small_disk: Path) -> None:
     ballast = small_disk / "ballast"
     ballast.write_bytes(bytes(256 << 10))
-    acknowledged = []
+    acknowledged: list[str] = []
+
+    def commit_until_it_fails(store: Store) -> None:
+        for number in range(10_000):
+            store.commit([PutLease(lease(number))])
+            acknowledged.append(lease(number).lease)
+
     with opened(small_disk / "data") as store:
         with pytest.raises(StoreError, match="disk is full"):
-            for number in range(10_000):
-                store.commit([PutLease(lease(number))])
-                acknowledged.append(lease(number).lease)
+            commit_until_it_fails(store)
         with pytest.raises(StoreError):
             store.commit([PutLease(lease(99_999))])
 

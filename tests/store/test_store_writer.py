@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -43,9 +44,11 @@ def test_what_is_reported_done_is_durable(store: Store, writer: Writer) -> None:
 def test_jobs_are_answered_in_their_order_from_one_thread(writer: Writer) -> None:
     answers: SimpleQueue[tuple[int, str]] = SimpleQueue()
 
+    def done(number: int, error: StoreError | None) -> None:
+        answers.put((number, threading.current_thread().name))
+
     for number in range(50):
-        change = PutMeta("boots", str(number))
-        writer.submit([change], lambda error, number=number: answers.put((number, threading.current_thread().name)))
+        writer.submit([PutMeta("boots", str(number))], partial(done, number))
 
     assert [answers.get(timeout=PATIENCE_S) for _ in range(50)] == [(n, "ringipam-store") for n in range(50)]
 

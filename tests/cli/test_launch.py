@@ -1,0 +1,171 @@
+"""The daemon as a process: what it says, how it ends, and how it refuses to begin."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from running import Run
+
+from ringipam import Client
+
+RINGIPAM = (sys.executable, "-m", "ringipam")
+Launch = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture
+def launch(tmp_path: Path) -> Iterator[Launch]:
+    """Starts a daemon with its data below `tmp_path`; its output is text on pipes."""
+    started: list[subprocess.Popen[str]] = []
+
+    def launch(*options: str, env: dict[str, str] | None = None, data: str = "data") -> subprocess.Popen[str]:
+        where = ("--data-dir", str(tmp_path / data), "--socket", str(tmp_path / "s"), "--listen", "127.0.0.1:0")
+        command = [*RINGIPAM, "launch", "--name", "h1", *where, *options]
+        pipe = subprocess.PIPE
+        started.append(subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=env))
+        return started[-1]
+
+    yield launch
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def next_line(process: subprocess.Popen[str]) -> str:
+    """What it says when it is ready: who it is, then how others join."""
+    assert process.stdout is not None
+    return process.stdout.readline()
+
+
+def test_from_launch_over_allocate_lookup_and_release_to_sigterm(launch: Launch, run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    process = launch("--iprange", "10.32.0.0/12")
+    greeting, invitation = next_line(process), next_line(process)
+
+    assert greeting.startswith("h1.")
+    for part in ("10.32.0.0/12", str(path), "listening on 127.0.0.1:"):
+        assert part in greeting
+    assert "--password-file" in invitation
+    assert run("allocate", "c1", "--socket", str(path)).out == "10.32.0.1/12\n"
+    assert run("lookup", "c1", "--socket", str(path)).out == "10.32.0.1/12\n"
+    assert run("release", "c1", "--socket", str(path)).status == 0
+    assert run("lookup", "c1", "--socket", str(path)).status == 1
+
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=10)
+    assert process.returncode == 0
+    assert "INFO stopping: SIGTERM" in err
+    assert "Traceback" not in err
+    assert not path.exists()
+
+
+def test_the_settings_may_stand_in_a_file_and_the_command_line_comes_first(launch: Launch, tmp_path: Path) -> None:
+    file = tmp_path / "ringipam.toml"
+    file.write_text('iprange = "10.32.0.0/12"\nsubnet = "10.32.4.0/24"\nname = "from-file"\n')
+
+    process = launch("--config", str(file))
+
+    assert next_line(process).startswith("h1.")
+    with Client(tmp_path / "s") as client:
+        assert client.allocate("c1").interface == "10.32.4.1/24"
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=10) == 0
+
+
+def test_the_service_manager_is_told_when_it_is_ready_and_when_it_stops(launch: Launch, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(20)
+
+        process = launch("--iprange", "10.32.0.0/12", env={"NOTIFY_SOCKET": str(tmp_path / "notify")})
+
+        assert manager.recv(100) == b"READY=1"
+        with Client(tmp_path / "s") as client:
+            client.status()
+        process.terminate()
+        assert manager.recv(100) == b"STOPPING=1"
+        assert process.wait(timeout=10) == 0
+
+
+def test_a_client_that_waits_does_not_keep_the_daemon_from_ending(launch: Launch, tmp_path: Path) -> None:
+    process = launch("--iprange", "10.32.0.0/12", "--init", "observer")
+    next_line(process)
+    with socket.socket(socket.AF_UNIX) as waiting:
+        waiting.connect(str(tmp_path / "s"))
+        waiting.sendall(b"GET /ring HTTP/1.1\r\n\r\n")
+        with Client(tmp_path / "s") as client:
+            client.status()  # answered after the other was asked
+
+        process.terminate()
+
+        assert process.wait(timeout=10) == 0
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        [],
+        ["--iprange", "10.32.0.1/12"],
+        ["--iprange", "10.32.0.0/12", "--subnet", "10.0.0.0/24"],
+        ["--iprange", "10.32.0.0/12", "--http", "0.0.0.0:6784"],
+        ["--iprange", "10.32.0.0/12", "--listen", "0.0.0.0:6783"],
+        ["--iprange", "10.32.0.0/12", "--init", "sometimes"],
+        ["--iprange", "10.32.0.0/12", "--exclude", "10.0.0.1"],
+        ["--iprange", "10.32.0.0/12", "--ca", "x"],
+        ["--iprange", "10.32.0.0/12", "--frobnicate"],
+        ["--iprange", "10.32.0.0/12", "host2:port"],
+        ["--config", "/nowhere/at/all.toml"],
+    ],
+)
+def test_wrong_settings_are_one_line_and_exit_status_2(run: Run, options: list[str]) -> None:
+    done = run("launch", *options)
+
+    assert (done.status, done.out) == (2, "")
+    assert done.err.startswith("ringipam: ")
+    assert done.err.count("\n") == 1
+
+
+def test_an_unknown_setting_in_the_file_is_named(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "f").write_text('iprange = "10.32.0.0/12"\nip-rang = 1\n')
+
+    done = run("launch", "--config", str(tmp_path / "f"))
+
+    assert done.status == 2
+    assert "unknown setting 'ip_rang'" in done.err
+
+
+def complaint(process: subprocess.Popen[str]) -> str:
+    """The one line with which a daemon refuses to begin."""
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 1, err
+    assert "Traceback" not in err
+    [line] = [line for line in err.splitlines() if line.startswith("ringipam: ")]
+    return line
+
+
+def test_a_second_daemon_on_one_socket_refuses_and_the_first_goes_on(launch: Launch, tmp_path: Path) -> None:
+    next_line(launch("--iprange", "10.32.0.0/12"))
+
+    assert f"a daemon already answers at {tmp_path}/s" in complaint(launch("--iprange", "10.32.0.0/12", data="other"))
+    with Client(tmp_path / "s") as client:
+        assert client.status()["state"]
+
+
+def test_a_second_daemon_on_one_data_directory_refuses(launch: Launch, tmp_path: Path) -> None:
+    next_line(launch("--iprange", "10.32.0.0/12"))
+
+    assert str(tmp_path / "data") in complaint(launch("--iprange", "10.32.0.0/12", "--socket", str(tmp_path / "other")))
+
+
+def test_a_port_in_use_is_one_line_and_exit_status_1(launch: Launch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        endpoint = f"127.0.0.1:{taken.getsockname()[1]}"
+
+        assert f"cannot listen on {endpoint}" in complaint(launch("--iprange", "10.32.0.0/12", "--http", endpoint))
+        assert endpoint in complaint(launch("--iprange", "10.32.0.0/12", "--listen", endpoint))
