@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ringipam.address import Cidr, parse_cidr
 from ringipam.config import parse_init
-from ringipam.core.events import Answer, Asked, Cancelled, Effect, Event, Verb
+from ringipam.core.events import Answer, Asked, Cancelled, Effect, Event, Release, Verb
 from ringipam.core.identity import seeded_uid
 from ringipam.core.rng import Rng
 from ringipam.core.settings import Settings
@@ -72,6 +72,8 @@ class World:
         self.listeners: list[Callable[[Request], None]] = []
         self.calm_since = self.loop.now
         """Since when no fault has struck."""
+        self.recent_releases: list[Request] = []
+        """Releases without an answer, or answered in this very moment."""
         self._numbers = 0
         self.hosts: dict[str, Host] = {}
         for name in names:
@@ -118,6 +120,9 @@ class World:
         request = Request(self._numbers, host, verb, self.loop.now, 0)
         self.requests[request.number] = request
         target = self.hosts[host]
+        if isinstance(verb, Release):
+            self.recent_releases = [r for r in self.recent_releases if r.open or r.answered_ms == self.loop.now]
+            self.recent_releases.append(request)
         for checker in self.checkers:
             checker.asked(request)
         if target.up:

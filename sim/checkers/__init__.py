@@ -1,0 +1,36 @@
+"""What must hold, one property a file. A checker sees every step of every host and raises `Violation`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sim.checkers.base import Checker, Violation
+
+if TYPE_CHECKING:
+    from sim.cluster import World
+
+__all__ = ["Checker", "Violation", "all_checkers"]
+
+
+def all_checkers(world: World) -> list[Checker]:
+    """A fresh set for one run."""
+    from sim.checkers.answers import EveryRequestAnswered
+    from sim.checkers.convergence import Convergence
+    from sim.checkers.durability import AcknowledgedIsDurable
+    from sim.checkers.idempotence import SameAnswerAgain
+    from sim.checkers.inside import LeasesInsidePossession
+    from sim.checkers.leases import NoAddressLeasedTwice
+    from sim.checkers.possession import NoAddressPossessedTwice
+    from sim.checkers.truth import NoSpaceIsTrue
+
+    kinds = (
+        NoAddressPossessedTwice,
+        NoAddressLeasedTwice,
+        LeasesInsidePossession,
+        AcknowledgedIsDurable,
+        SameAnswerAgain,
+        EveryRequestAnswered,
+        NoSpaceIsTrue,
+        Convergence,
+    )
+    return [kind(world) for kind in kinds]

@@ -1,0 +1,48 @@
+"""An error for lack of space is true: no host held a free address of the subnet all the while (W7).
+
+Looked at only while no fault strikes: under faults the host with the space may be out of reach.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ringipam.address import Range
+from ringipam.core.events import Allocate, Effect, Event
+from ringipam.errors import NoSpaceError, RequestTimeoutError
+from sim.checkers.base import Checker
+
+if TYPE_CHECKING:
+    from sim.cluster import Request, World
+    from sim.host import Host
+
+SETTLED_MS = 15_000
+"""After the last fault, before members are known to be back and links stand again."""
+
+
+class NoSpaceIsTrue(Checker):
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self._open: dict[int, tuple[Range, dict[str, int]]] = {}  # request → subnet, host → least ever free
+
+    def asked(self, request: Request) -> None:
+        calm = self.world.loop.now - self.world.calm_since > SETTLED_MS
+        if isinstance(request.verb, Allocate) and calm:
+            wanted = (request.verb.subnet or self.world.universe).issuable
+            free = {name: self._free(host, wanted) for name, host in self.world.hosts.items()}
+            self._open[request.number] = (wanted, {name: count for name, count in free.items() if count})
+
+    def _free(self, host: Host, wanted: Range) -> int:
+        return host.peer.free_in(wanted, at_most=1) if host.peer is not None else 0
+
+    def stepped(self, host: Host, event: Event | None, effects: list[Effect]) -> None:
+        for wanted, least in self._open.values():
+            if least.get(host.name) and not self._free(host, wanted):
+                del least[host.name]
+
+    def answered(self, request: Request) -> None:
+        found = self._open.pop(request.number, None)
+        if found is None or self.world.calm_since > request.asked_ms - SETTLED_MS:
+            return
+        if isinstance(request.answer, NoSpaceError | RequestTimeoutError) and found[1]:
+            self.fail(f"{request.host} said {request.answer} while {sorted(found[1])} had free addresses")

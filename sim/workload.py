@@ -1,0 +1,126 @@
+"""Users: on every host they allocate, ask again, look up, claim and release, one request for an id at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ringipam.address import Cidr
+from ringipam.core.events import Allocate, ClaimAddress, Leased, LeaseList, Leases, Release, Verb
+from ringipam.core.rng import Rng
+from ringipam.lease import Lease
+from sim.cluster import Request, World
+
+
+@dataclass(slots=True)
+class Users:
+    """How busy they are; chances are per mille of each action."""
+
+    world: World
+    rng: Rng
+    subnets: tuple[Cidr | None, ...]
+    pause_ms: int
+    """Mean time between two actions on one host."""
+    until_ms: int
+    release: int = 350
+    claim: int = 60
+    again: int = 80
+    leave: int = 15
+    shared_ids: int = 20
+    timeout_ms: tuple[int, ...] = (2_000, 10_000, 20_000)
+    busy: dict[str, set[str]] = field(default_factory=dict)
+    held: dict[str, dict[str, Lease]] = field(default_factory=dict)
+    count: int = 0
+
+    def start(self) -> None:
+        self.world.listeners.append(self._answered)
+        for name in self.world.hosts:
+            self.busy[name] = set()
+            self.held[name] = {}
+            self._later(name)
+
+    def _later(self, host: str) -> None:
+        self.world.loop.after(1 + self.rng.below(2 * self.pause_ms), self._act, host)
+
+    def _act(self, host: str) -> None:
+        if self.world.loop.now >= self.until_ms:
+            return
+        self._later(host)
+        if not self.world.hosts[host].up:
+            return
+        verb = self._choose(host)
+        if verb is None:
+            return
+        self.busy[host].add(_id(verb))
+        request = self.world.ask(host, verb)
+        if request.lost:
+            self._forget(request)
+        elif self.rng.chance(self.leave):
+            self.world.loop.after(self.rng.below(300), self._give_up, request)
+
+    def _choose(self, host: str) -> Verb | None:
+        rng = self.rng
+        mine = [holder for holder in sorted(self.held[host]) if holder not in self.busy[host]]
+        drawn = rng.below(1000)
+        timeout = rng.pick(self.timeout_ms)
+        if mine and drawn < self.release:
+            holder = rng.pick(mine)
+            lease = self.held[host][holder].lease if rng.chance(800) else None
+            return Release(holder, lease=lease)
+        if drawn < self.release + self.claim:
+            return self._claim(host, timeout)
+        if mine and drawn < self.release + self.claim + self.again:
+            holder = rng.pick(mine)
+            return Allocate(holder, self._subnet_of(self.held[host][holder]), timeout)
+        return Allocate(self._new_id(host), rng.pick(self.subnets), timeout)
+
+    def _claim(self, host: str, timeout: int) -> Verb:
+        wanted = (self.rng.pick(self.subnets) or self.world.universe).range
+        address = wanted.start + self.rng.below(min(wanted.size, 256))
+        universe = self.world.universe
+        return ClaimAddress(self._new_id(host), universe.family, address, universe.prefix_len, timeout)
+
+    def _subnet_of(self, lease: Lease) -> Cidr | None:
+        network = lease.subnet
+        return Cidr(network.version, int(network.network_address), network.prefixlen)
+
+    def _new_id(self, host: str) -> str:
+        self.count += 1
+        return f"shared-{self.rng.below(5)}-{self.count}" if self.rng.chance(self.shared_ids) else f"{host}-{self.count}"
+
+    def _give_up(self, request: Request) -> None:
+        if request.open:
+            self.world.cancel(request)
+            self._forget(request)
+
+    def _forget(self, request: Request) -> None:
+        self.busy[request.host].discard(_id(request.verb))
+
+    def _answered(self, request: Request) -> None:
+        holder = _id(request.verb)
+        held = self.held[request.host]
+        match request.answer:
+            case Leased(lease, _):
+                held[holder] = lease
+            case LeaseList() if isinstance(request.verb, Release):
+                held.pop(holder, None)
+        self._forget(request)
+
+    def crashed(self, host: str) -> None:
+        """Requests under way are lost; users ask what became of them when the host is back."""
+        self.busy[host].clear()
+
+    def recover(self, host: str) -> None:
+        """After a restart, learn what is held: an unanswered request may have come true."""
+        request = self.world.ask(host, Leases())
+        if isinstance(request.answer, LeaseList):
+            self._learn(request)
+        else:
+            self.world.listeners.append(lambda r: self._learn(r) if r is request else None)
+
+    def _learn(self, request: Request) -> None:
+        assert isinstance(request.answer, LeaseList)
+        self.held[request.host] = {lease.id: lease for lease in request.answer.leases}
+
+
+def _id(verb: Verb) -> str:
+    return verb.id or "" if isinstance(verb, Allocate | ClaimAddress | Release | Leases) else ""
