@@ -91,7 +91,9 @@ def _campaign(options: argparse.Namespace) -> int:
                 print(f"\rfailed: seed {result.plan.seed}: {result.violation}", flush=True)
             _progress(done, len(plans), failed, begin)
     elapsed = time.perf_counter() - begin
-    print(f"\r{len(plans)} seeds, {failed} failed, {events} events in {elapsed:.1f} s ({events / elapsed:.0f} a second)")
+    print(
+        f"\r{len(plans)} seeds, {failed} failed, {events} events in {elapsed:.1f} s ({events / elapsed:.0f} a second)"
+    )
     return 1 if failed else 0
 
 

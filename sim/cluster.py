@@ -72,8 +72,7 @@ class World:
         self.listeners: list[Callable[[Request], None]] = []
         self.calm_since = self.loop.now
         """Since when no fault has struck."""
-        self.recent_releases: list[Request] = []
-        """Releases without an answer, or answered in this very moment."""
+        self._releases: list[Request] = []
         self._numbers = 0
         self.hosts: dict[str, Host] = {}
         for name in names:
@@ -121,8 +120,8 @@ class World:
         self.requests[request.number] = request
         target = self.hosts[host]
         if isinstance(verb, Release):
-            self.recent_releases = [r for r in self.recent_releases if r.open or r.answered_ms == self.loop.now]
-            self.recent_releases.append(request)
+            self._releases = [r for r in self._releases if r.open or r.answered_ms == self.loop.now]
+            self._releases.append(request)
         for checker in self.checkers:
             checker.asked(request)
         if target.up:
@@ -130,6 +129,10 @@ class World:
         else:
             request.lost = True
         return request
+
+    def releasing(self, host: str, holder: str) -> bool:
+        """Whether a release of this id is without an answer there, or was answered in this very moment."""
+        return any(r.host == host and isinstance(r.verb, Release) and r.verb.id == holder for r in self._releases)
 
     def cancel(self, request: Request) -> None:
         if request.open:

@@ -36,6 +36,7 @@ class Host:
         self._outbox = Outbox()
         self._life = 0
         self._alarm = 0
+        self._backlog: list[Event] = []
 
     def start(self) -> None:
         assert not self.up
@@ -43,6 +44,7 @@ class Host:
         self._life += 1
         self._alarm = 0
         self._outbox = Outbox()
+        self._backlog = []
         self.peer = Peer(self.settings, self.disk.durable, self._rng.fork(), self._now())
         self.world.restarted(self)
         self._take(None, self.peer.start(self._now()))
@@ -64,15 +66,25 @@ class Host:
     def deliver(self, event: Event) -> None:
         if not self.up:
             return
-        if self.paused_until > self.world.loop.now:
-            self.world.loop.at(self.paused_until, self._deliver_later, self._life, event)
+        if self.paused_until > self.world.loop.now or self._backlog:
+            if not self._backlog:
+                self.world.loop.at(self.paused_until, self._resume, self._life)
+            self._backlog.append(event)
             return
         assert self.peer is not None
         self._take(event, self.peer.step(event, self._now()))
 
-    def _deliver_later(self, life: int, event: Event) -> None:
-        if life == self._life:
-            self.deliver(event)
+    def _resume(self, life: int) -> None:
+        """What arrived during a pause comes in at its end, in order."""
+        if life != self._life:
+            return
+        if self.paused_until > self.world.loop.now:
+            self.world.loop.at(self.paused_until, self._resume, life)
+            return
+        backlog, self._backlog = self._backlog, []
+        for event in backlog:
+            if life == self._life:
+                self.deliver(event)
 
     def _take(self, event: Event | None, effects: list[Effect]) -> None:
         self.world.stepped(self, event, effects)

@@ -85,7 +85,7 @@ class Users:
 
     def _new_id(self, host: str) -> str:
         self.count += 1
-        return f"shared-{self.rng.below(5)}-{self.count}" if self.rng.chance(self.shared_ids) else f"{host}-{self.count}"
+        return f"shared-{self.count % 5}" if self.rng.chance(self.shared_ids) else f"{host}-{self.count}"
 
     def _give_up(self, request: Request) -> None:
         if request.open:

@@ -6,6 +6,7 @@ Everything here writes the ring, and only ever over addresses this peer possesse
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 
 from ringipam.address import Range
 from ringipam.core.durable import PutAnswered
@@ -15,7 +16,7 @@ from ringipam.messages import Denial, Denied, Grant, Introduce, Introduced, Rest
 
 WITNESSES = 3
 """How many members are asked to vouch for a newcomer; one answer is enough."""
-SEGMENTS_TOLD_MAX = 32
+SEGMENTS_TOLD_MAX = 256
 EXACT_SIZE_MAX = 256
 """A claim is looked through address by address, so a peer may not name a huge range."""
 RETURNED_SIZE_MAX = 8
@@ -95,10 +96,16 @@ class Donor:
         self._router.send(asker, Grant(number, segments, rests))
 
     def _deny(self, asker: str, request: SpaceRequest, reason: Denial, holder: str = "") -> None:
-        ring = self._state.ring
-        assert ring is not None
-        told = tuple(ring.segments(request.start, request.end)) if request.exact else ()
-        self._router.send(asker, Denied(request.number, reason, holder, told[:SEGMENTS_TOLD_MAX]))
+        """Say no, and what this peer gave away of the range: the asker may not have heard who has it now (S17)."""
+        state = self._state
+        assert state.ring is not None
+        given = (
+            segment
+            for segment in state.ring.segments(request.start, request.end)
+            if segment.claim.owner != state.me and (request.exact or segment.claim.writer == state.me)
+        )
+        told = tuple(islice(given, SEGMENTS_TOLD_MAX))
+        self._router.send(asker, Denied(request.number, reason, holder, told))
 
     # ── newcomers (S4) ───────────────────────────────────────────────────────────────────────────
 

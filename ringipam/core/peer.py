@@ -156,6 +156,10 @@ class Peer:
         """The ranges this peer may issue, grant and restamp (safety.md, "Possession")."""
         return self._state.possessed()
 
+    def free_in(self, wanted: Range, at_most: int) -> int:
+        """How many addresses of `wanted` this peer could issue, counted up to `at_most`."""
+        return self._state.space.count(*wanted, at_most=at_most)
+
     # ── dispatch ─────────────────────────────────────────────────────────────────────────────────
 
     def _settle(self) -> list[Effect]:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from sim.host import Host
 
 
-class Violation(Exception):
+class Violation(Exception):  # noqa: N818  the word of the field
     """A property was broken."""
 
     def __init__(self, checker: str, text: str) -> None:

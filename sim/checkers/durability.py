@@ -31,18 +31,12 @@ class AcknowledgedIsDurable(Checker):
             case Leased(lease, _):
                 if lease.lease not in host.disk.durable.leases:
                     self.fail(f"{host.name} told of {lease.address} for {lease.id} before it was durable")
-                if not self._being_released(request.host, lease.id, lease.lease):
+                if not self.world.releasing(request.host, lease.id):
                     self._acknowledged.setdefault(host.name, {})[lease.lease] = lease.id
             case LeaseList(leases, _) if isinstance(request.verb, Release):
                 for lease in leases:
                     if lease.lease in host.disk.durable.leases:
                         self.fail(f"{host.name} told that {lease.address} was released before that was durable")
-
-    def _being_released(self, host: str, holder: str, number: str) -> bool:
-        return any(
-            isinstance(r.verb, Release) and r.host == host and r.verb.id == holder and r.verb.lease in (None, number)
-            for r in self.world.recent_releases
-        )
 
     def committed(self, host: Host) -> None:
         self._look(host)

@@ -24,7 +24,7 @@ class SameAnswerAgain(Checker):
     def answered(self, request: Request) -> None:
         if not isinstance(request.verb, Allocate) or not isinstance(request.answer, Leased):
             return
-        if any(r.host == request.host and r.verb.id == request.verb.id for r in self.world.recent_releases):
+        if self.world.releasing(request.host, request.verb.id):
             return
         key = (request.host, request.verb.id, str(request.verb.subnet))
         lease = request.answer.lease
