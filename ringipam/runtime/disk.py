@@ -34,6 +34,8 @@ class Disk:
     """Everything that touches the store runs in the writer's thread, in the order it was asked for."""
 
     def __init__(self, store: Store, writer: Writer) -> None:
+        self.durable = Stored()
+        """What was last loaded, with every commit since that has succeeded: never ahead of the disk."""
         self._store = store
         self._writer = writer
         self._token = trio.lowlevel.current_trio_token()
@@ -41,23 +43,31 @@ class Disk:
     def submit(self, changes: tuple[Change, ...], done: Callable[[StoreError | None], None]) -> None:
         """Commit; `done` is called in trio's thread when the changes are durable, or with what went wrong."""
 
+        def over(error: StoreError | None) -> None:
+            if error is None:
+                self._committed(changes)
+            done(error)
+
         def finished(error: StoreError | None) -> None:
             with suppress(trio.RunFinishedError):
-                self._token.run_sync_soon(done, error)
+                self._token.run_sync_soon(over, error)
 
         self._writer.submit(changes, finished)
 
     async def commit(self, changes: tuple[Change, ...]) -> None:
         """Returns when the changes are durable; raises StoreError."""
         await self._run(lambda: self._store.commit(changes))
+        self._committed(changes)
 
     async def load(self) -> Stored:
         """Everything that is durable; raises StoreError."""
-        return await self._run(self._store.load)
+        self.durable = await self._run(self._store.load)
+        return self.durable
 
     async def recover(self) -> Stored:
         """Open the database anew and see that it can be read and written; raises StoreError if not."""
-        return await self._run(self._recover)
+        self.durable = await self._run(self._recover)
+        return self.durable
 
     def _recover(self) -> Stored:
         self._store.reopen()
@@ -65,6 +75,10 @@ class Disk:
         # A full disk can still be read: write something, which changes nothing.
         self._store.commit((PutMeta("peer", stored.meta["peer"]),))
         return stored
+
+    def _committed(self, changes: tuple[Change, ...]) -> None:
+        for change in changes:
+            self.durable.apply(change)
 
     async def _run(self, work: Callable[[], T]) -> T:
         """Not to be cancelled: what the disk does cannot be taken back."""

@@ -15,7 +15,7 @@ from ringipam.core.durable import Stored
 from ringipam.core.events import Show, Verb
 from ringipam.core.peer import Peer
 from ringipam.core.rng import Rng
-from ringipam.core.settings import name_of
+from ringipam.core.settings import Settings
 from ringipam.errors import NotReadyError, StoreError
 from ringipam.runtime.clock import Clock
 from ringipam.runtime.disk import Disk, open_disk
@@ -23,6 +23,7 @@ from ringipam.runtime.driver import Driver, Outcome
 from ringipam.runtime.hostroutes import overlaps
 from ringipam.runtime.identity import first_facts, settings
 from ringipam.runtime.ratelimit import RateLimitedLog
+from ringipam.runtime.standstill import Standstill
 from ringipam.runtime.tls import Contexts, contexts, doubt
 from ringipam.runtime.transport import Transport, bound_to, open_listeners
 from ringipam.runtime.verbs import Verbs
@@ -100,8 +101,7 @@ class Node(Verbs):
         self._numbers = count(1)
         self._driver: Driver | None = None
         self._refusal = ""
-        self._peer = ""
-        self._cluster = ""
+        self._standstill: Standstill | None = None
         self._closing = False
 
     @property
@@ -118,17 +118,14 @@ class Node(Verbs):
                 await trio.lowlevel.checkpoint()
                 raise StoreError(self._refusal)
             answer = await self._driver.ask(verb)
-        except StoreError as error:
-            if verb is Show.STATUS:
-                return self._refusing(error.message)
-            raise
+        except StoreError as failure:
+            answer = self._last_durable().answer(verb, failure)
         if verb is Show.STATUS and isinstance(answer, dict):
             self._add_warnings(answer)
         return answer
 
     async def run(self, stored: Stored, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """One life of the peer after another, until cancelled: a failed commit ends one (safety.md S14)."""
-        self._peer = stored.meta["peer"]
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._look_around)
             pause_s = RETRY_S_MIN
@@ -148,16 +145,14 @@ class Node(Verbs):
 
     async def _live(self, stored: Stored, task_status: trio.TaskStatus[None]) -> None:
         """Everything a peer has in memory, its connections too, from the disk to the first failed commit."""
-        self._cluster = stored.meta.get("cluster", "")
-        part = settings(self.config, stored, bound_to(self._listeners[0]))
-        peer = Peer(part, stored, Rng(secrets.randbits(64)), self._clock.now())
+        peer = Peer(self._part(stored), stored, Rng(secrets.randbits(64)), self._clock.now())
         transport = Transport(self._listeners, self._contexts, self._log)
         driver = Driver(peer, self._disk.submit, self._clock, transport, self._numbers)
         async with trio.open_nursery() as nursery:
             await nursery.start(transport.run, driver.happened)
             nursery.start_soon(driver.keep_time)
             driver.start()
-            self._driver, self._refusal = driver, ""
+            self._driver, self._refusal, self._standstill = driver, "", None
             task_status.started()
             self._refuse(await driver.failed())
             nursery.cancel_scope.cancel()
@@ -167,6 +162,16 @@ class Node(Verbs):
             logger.error("refusing requests until the disk works again: %s", failure.message)
         self._driver = None
         self._refusal = failure.message
+
+    def _part(self, stored: Stored) -> Settings:
+        return settings(self.config, stored, bound_to(self._listeners[0]))
+
+    def _last_durable(self) -> Standstill:
+        """The state to be shown until the disk works again; made when it is first asked for."""
+        if self._standstill is None:
+            durable = self._disk.durable
+            self._standstill = Standstill(self._part(durable), durable, self._clock.now())
+        return self._standstill
 
     async def _recovered(self, pause_s: float) -> tuple[Stored, float]:
         """What is on the disk once it works again, and how long to wait the next time."""
@@ -196,21 +201,3 @@ class Node(Verbs):
         known = status["warnings"]
         assert isinstance(known, list)
         status["warnings"] = [*known, *self.warnings]
-
-    def _refusing(self, reason: str) -> dict[str, object]:
-        """A `status` without a peer. Its figures are 0: those in memory may have been ahead of the disk."""
-        return {
-            "peer": {"name": name_of(self._peer), "uid": self._peer.rpartition(".")[2]},
-            "universe": str(self.config.universe),
-            "subnet": str(self.config.default_subnet),
-            "cluster": self._cluster or None,
-            "state": "refusing",
-            "reason": reason,
-            "serving": False,
-            "leases": 0,
-            "owned": 0,
-            "free": 0,
-            "peers": {"alive": 0, "suspect": 0, "dead": 0},
-            "pending": [],
-            "warnings": list(self.warnings),
-        }

@@ -265,8 +265,6 @@ async def test_a_full_disk_refuses_requests_says_why_and_recovers_by_itself(
         failing.full = True
         with pytest.raises(ringipam.StoreError, match="ENOSPC"):
             await node.allocate("c2")
-        with pytest.raises(ringipam.StoreError, match="ENOSPC"):
-            await node.lookup("c1")
         status = await node.status()
         assert (status["state"], status["reason"]) == ("refusing", "cannot commit: ENOSPC")
 
@@ -282,6 +280,34 @@ async def test_a_full_disk_refuses_requests_says_why_and_recovers_by_itself(
         await until(ready)
         assert await node.leases() == [kept], "what was not acknowledged is gone, what was is not"
         assert (await node.allocate("c2")).address != kept.address
+
+
+async def test_while_the_disk_fails_what_was_durable_can_still_be_looked_at(
+    tmp_path: Path, failing: type[FailingStore]
+) -> None:
+    async with open_node(alone(tmp_path), failing) as node:
+        kept, freed = await node.allocate("kept"), await node.allocate("freed")
+        await node.release("freed", lease=freed.lease)
+        ring = await node.ring()
+
+        failing.full = True
+        with pytest.raises(ringipam.StoreError, match="ENOSPC"):
+            await node.allocate("refused")
+
+        assert await node.lookup("kept") == [kept] == await node.leases()
+        assert await node.lookup("refused") == []
+        assert await node.ring() == ring
+        assert (await node.status())["leases"] == 1
+        assert (await node.status())["serving"] is False
+        for refused in (
+            node.release("kept"),
+            node.peers(),
+            node.leases(cluster=True),
+            node.claim("kept", "10.32.0.1/12"),
+        ):
+            with pytest.raises(ringipam.StoreError, match="ENOSPC"):
+                await refused
+        assert await node.lookup("kept") == [kept]
 
 
 async def test_the_status_of_a_refusing_node_has_the_keys_of_a_ready_one(
