@@ -17,6 +17,10 @@ from ringipam.errors import RequestError
 PORT_DEFAULT = 6783
 NAME_PATTERN = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9_])?")
 SOCKET_VARIABLE = "RINGIPAM_SOCKET"
+TIMEOUT_S = 30.0
+"""How long an allocation, a claim or a prime may wait, unless told otherwise."""
+TIMEOUT_S_MAX = 3600.0
+"""Whoever waits longer has forgotten that they wait; the same limit holds on every surface."""
 
 
 class Mode(Enum):

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
+from ringipam.config import TIMEOUT_S, TIMEOUT_S_MAX
 from ringipam.errors import RequestError
 
 if TYPE_CHECKING:
@@ -45,7 +46,8 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 
 def add_timeout(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--timeout", metavar="S", type=_seconds, default=30.0, help="seconds to wait at most (30)")
+    about = f"seconds to wait at most ({TIMEOUT_S:.0f})"
+    parser.add_argument("--timeout", metavar="S", type=_seconds, default=TIMEOUT_S, help=about)
 
 
 def _seconds(text: str) -> float:
@@ -53,8 +55,8 @@ def _seconds(text: str) -> float:
         seconds = float(text)
     except ValueError:
         seconds = 0.0
-    if not 0 < seconds <= 3600:
-        raise argparse.ArgumentTypeError(f"a timeout is above 0 and at most 3600 seconds, not {text!r}")
+    if not 0 < seconds <= TIMEOUT_S_MAX:
+        raise argparse.ArgumentTypeError(f"a timeout is above 0 and at most {TIMEOUT_S_MAX:.0f} seconds, not {text!r}")
     return seconds
 
 

@@ -13,6 +13,7 @@ from typing import Generic, TypeVar
 from urllib.parse import quote, urlencode
 
 from ringipam.address import Address, Network, parse_interface, to_address
+from ringipam.config import TIMEOUT_S
 from ringipam.errors import DaemonUnreachableError, RingIpamError, error_from_code
 from ringipam.lease import Lease, check_id, check_labels
 
@@ -20,8 +21,6 @@ T = TypeVar("T")
 
 Json = dict[str, object]
 
-TIMEOUT_S = 30.0
-"""How long an allocation, a claim or a prime may wait, unless told otherwise."""
 GRACE_S = 10.0
 """How much longer than the daemon's own time-out a client waits for it."""
 

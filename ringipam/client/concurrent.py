@@ -14,8 +14,8 @@ import trio
 from ringipam.address import Address, Network
 from ringipam.client import calls
 from ringipam.client.answers import AnswerParser, is_stale
-from ringipam.client.calls import TIMEOUT_S, Call, Json
-from ringipam.config import default_socket
+from ringipam.client.calls import Call, Json
+from ringipam.config import TIMEOUT_S, default_socket
 from ringipam.lease import Lease
 
 T = TypeVar("T")

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from ipaddress import IPv4Interface, IPv6Interface
 
 from ringipam.address import Address, Network, parse_address, parse_interface, parse_subnet
-from ringipam.config import format_endpoint, parse_endpoint
+from ringipam.config import TIMEOUT_S, TIMEOUT_S_MAX, format_endpoint, parse_endpoint
 from ringipam.core.events import (
     Allocate,
     ClaimAddress,
@@ -25,9 +25,6 @@ from ringipam.core.events import (
 from ringipam.errors import RequestError
 from ringipam.lease import Lease, check_id, check_labels
 from ringipam.runtime.driver import Outcome
-
-TIMEOUT_S = 30.0
-TIMEOUT_S_MAX = 86_400.0
 
 
 class Verbs(ABC):

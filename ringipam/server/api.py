@@ -63,7 +63,7 @@ class Api:
     def _own_routes(self) -> tuple[Route, ...]:
         return (
             Route("GET", "/healthz", "health", "The process lives.", _alive, v1.refusal, {200: "text/plain"}),
-            Route("GET", "/readyz", "health", "It issues addresses.", _ready, v1.refusal, {200: "Ready", 503: "Ready"}),
+            Route("GET", "/readyz", "health", "It serves.", _ready, v1.refusal, {200: "Ready", 503: "Ready"}),
             Route("GET", "/metrics", "metrics", "For Prometheus.", self._scrape, v1.refusal, {200: "text/plain"}),
             Route("GET", "/v1/openapi.json", "openapi", "This.", self._describe, v1.refusal, {200: "application/json"}),
         )
@@ -84,7 +84,8 @@ async def _alive(asker: Asker, arguments: Arguments) -> Response:
 async def _ready(asker: Asker, arguments: Arguments) -> Response:
     status = await asker.ask(Show.STATUS)
     assert isinstance(status, dict)
-    code = HTTPStatus.OK if status["state"] == "ready" else HTTPStatus.SERVICE_UNAVAILABLE
+    # Not `state`: a node that refuses a foreign ring serves its own containers all the same.
+    code = HTTPStatus.OK if status["serving"] else HTTPStatus.SERVICE_UNAVAILABLE
     return v1.json_response(code, {"state": status["state"], "reason": status["reason"]})
 
 

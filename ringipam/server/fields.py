@@ -9,11 +9,9 @@ from dataclasses import dataclass
 from enum import Enum
 from urllib.parse import parse_qsl
 
+from ringipam.config import TIMEOUT_S, TIMEOUT_S_MAX
 from ringipam.errors import RequestError
 from ringipam.lease import check_labels
-
-TIMEOUT_S_DEFAULT = 30.0
-TIMEOUT_S_MAX = 3600.0
 
 
 class Kind(Enum):
@@ -91,7 +89,7 @@ class Arguments:
 
     def timeout_ms(self) -> int:
         value = self._values.get("timeout_s")
-        seconds = value if isinstance(value, int | float) else TIMEOUT_S_DEFAULT
+        seconds = value if isinstance(value, int | float) else TIMEOUT_S
         return max(1, round(seconds * 1000))
 
 

@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 
-from ringipam.server.fields import TIMEOUT_S_DEFAULT, TIMEOUT_S_MAX, Field, Kind
+from ringipam.config import TIMEOUT_S, TIMEOUT_S_MAX
+from ringipam.server.fields import Field, Kind
 from ringipam.server.routes import Route
 from ringipam.server.v1 import STATUS_OF_ERROR
 
@@ -15,6 +16,7 @@ Schema = dict[str, object]
 _STRING: Schema = {"type": "string"}
 _INTEGER: Schema = {"type": "integer"}
 _NUMBER: Schema = {"type": "number"}
+_BOOLEAN: Schema = {"type": "boolean"}
 _STRINGS: Schema = {"type": "array", "items": _STRING}
 _LEASES: Schema = {"type": "array", "items": {"$ref": "#/components/schemas/Lease"}}
 
@@ -49,6 +51,7 @@ SCHEMAS: dict[str, Schema] = {
         universe=_STRING,
         subnet=_STRING,
         cluster=_nullable(_STRING),
+        serving={**_BOOLEAN, "description": "Addresses are issued, whatever `state` says of other rings."},
         state={**_STRING, "enum": ["ready", "idle", "electing", "fenced", "refusing"]},
         reason=_nullable(_STRING),
         leases=_INTEGER,
@@ -178,7 +181,7 @@ def _schema(field: Field) -> Schema:
         case Kind.FLAG:
             schema["type"] = "boolean"
         case Kind.SECONDS:
-            schema |= {"type": "number", "exclusiveMinimum": 0, "maximum": TIMEOUT_S_MAX, "default": TIMEOUT_S_DEFAULT}
+            schema |= {"type": "number", "exclusiveMinimum": 0, "maximum": TIMEOUT_S_MAX, "default": TIMEOUT_S}
         case Kind.LABELS:
             schema |= {"type": "object", "additionalProperties": _STRING}
     if field.choices:

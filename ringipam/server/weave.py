@@ -1,7 +1,7 @@
 """The paths of weave's own API, answered as weave answers, so that its clients work unchanged.
 
 Differences, on purpose (docs/http.md): nothing is confirmed before it is durable, `_` never takes over an
-address that a named container holds, and a request that waits ends after `TIMEOUT_S_DEFAULT`.
+address that a named container holds, and a request that waits ends after `TIMEOUT_S`.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ import json
 from collections.abc import Iterable
 from http import HTTPStatus
 
-from ringipam.address import Cidr, parse_address, parse_interface, parse_subnet
+from ringipam.address import Cidr, parse_address, parse_interface, parse_subnet, to_address
+from ringipam.config import TIMEOUT_S_MAX
+from ringipam.core.allocator import ANONYMOUS
 from ringipam.core.events import Allocate, ClaimAddress, Leased, LeaseList, Leases, Prime, Release
 from ringipam.errors import NotFoundError, RequestError, RequestTimeoutError, RingIpamError
 from ringipam.lease import Lease, check_id
-from ringipam.server.fields import TIMEOUT_S_MAX, Arguments
+from ringipam.server.fields import Arguments
 from ringipam.server.http import TEXT, Response
 from ringipam.server.routes import Asker, Respond, Route
 
@@ -56,11 +58,13 @@ async def _release(asker: Asker, arguments: Arguments) -> Response:
 
 
 async def _release_one(asker: Asker, arguments: Arguments) -> Response:
-    holder, address = check_id(arguments.path["id"]), arguments.path["ip"]
+    family, address = parse_address(arguments.path["ip"])
+    shown = str(to_address(family, address))
+    holder = check_id(arguments.path["id"])
     try:
-        await asker.ask(Release(holder, parse_address(address)))
+        await asker.ask(Release(shown if holder == ANONYMOUS else holder, (family, address)))
     except NotFoundError:
-        raise RequestError(f"Unable to free: Free: address {address} not found for {holder}") from None
+        raise RequestError(f"Unable to free: Free: address {shown} not found for {holder}") from None
     return Response(HTTPStatus.NO_CONTENT)
 
 

@@ -81,7 +81,7 @@ def test_an_incomplete_list_says_whose_leases_are_missing(run: Run, book: Book) 
 def test_views_as_json_are_what_the_daemon_says(run: Run, book: Book, view: str) -> None:
     keys = {
         "status": {
-            *("peer", "universe", "subnet", "cluster", "state", "reason", "leases", "owned", "free"),
+            *("peer", "universe", "subnet", "cluster", "state", "reason", "serving", "leases", "owned", "free"),
             *("peers", "pending", "warnings"),
         },
         "ring": {"universe", "cluster", "tokens"},

@@ -49,6 +49,7 @@ class Book:
         self.waiting = trio.Event()
         """Set when a verb waits for `holding`."""
         self.state = "ready"
+        self.serving = True
 
     async def ask(self, verb: Verb) -> Answer:
         self.asked.append(verb)
@@ -143,6 +144,7 @@ class Book:
             "subnet": "10.32.0.0/12",
             "cluster": "6f1c",
             "state": self.state,
+            "serving": self.serving,
             "reason": None if self.state == "ready" else "waits for host2",
             "leases": len(self.leases),
             "owned": 524288,

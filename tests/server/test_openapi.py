@@ -19,7 +19,8 @@ def problems(schema: dict[str, Any], schemas: dict[str, Any], value: Any, at: st
         return problems(schemas[schema["$ref"].rpartition("/")[2]], schemas, value, at)
     types = schema.get("type", [])
     types = [types] if isinstance(types, str) else types
-    python = {"string": str, "integer": int, "number": (int, float), "object": dict, "array": list, "null": type(None)}
+    python = {"string": str, "integer": int, "number": (int, float), "boolean": bool, "object": dict, "array": list}
+    python["null"] = type(None)
     if types and not any(isinstance(value, python[name]) for name in types):
         return [f"{at} is {value!r}, not {types}"]
     if "enum" in schema and value not in schema["enum"]:

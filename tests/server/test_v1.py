@@ -188,7 +188,7 @@ async def test_an_id_in_a_path_is_percent_decoded_after_the_path_is_taken_apart(
 
 KEYS: dict[str, Any] = {
     "/v1/status": {
-        *("peer", "universe", "subnet", "cluster", "state", "reason", "leases", "owned", "free"),
+        *("peer", "universe", "subnet", "cluster", "state", "reason", "serving", "leases", "owned", "free"),
         *("peers", "pending", "warnings"),
     },
     "/v1/ring": {"universe", "cluster", "tokens"},
@@ -287,13 +287,25 @@ async def test_the_process_is_healthy_even_if_the_node_is_not(http: Speaker, boo
     assert (await http("GET", "/readyz")).status == 503
 
 
-@pytest.mark.parametrize("state", ["ready", "idle", "electing", "fenced", "refusing"])
-async def test_only_a_ready_node_is_ready(http: Speaker, book: Book, state: str) -> None:
+@pytest.mark.parametrize("state", ["idle", "electing", "fenced", "refusing"])
+async def test_a_node_that_does_not_serve_is_not_ready(http: Speaker, book: Book, state: str) -> None:
+    book.state, book.serving = state, False
+
+    answer = await http("GET", "/readyz")
+
+    assert answer.status == 503
+    assert answer.json["state"] == state
+
+
+@pytest.mark.parametrize("state", ["ready", "refusing"])
+async def test_a_node_that_serves_is_ready_even_if_it_refuses_a_foreign_ring(
+    http: Speaker, book: Book, state: str
+) -> None:
     book.state = state
 
     answer = await http("GET", "/readyz")
 
-    assert answer.status == (200 if state == "ready" else 503)
+    assert answer.status == 200
     assert answer.json["state"] == state
 
 

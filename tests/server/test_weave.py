@@ -79,6 +79,14 @@ async def test_anonymous_addresses_are_filed_under_their_own_text(http: Speaker)
     assert (one, two) == ("10.32.0.1/12", "10.32.0.2/12")
     assert (await http("GET", "/ip/10.32.0.1")).text == "10.32.0.1/12"
     assert (await http("DELETE", "/ip/10.32.0.1")).status == 204
+    assert (await http("DELETE", "/ip/_/10.32.0.2")).status == 204
+
+
+async def test_an_anonymous_release_never_frees_what_a_container_has(http: Speaker) -> None:
+    await http("PUT", "/ip/c1/10.32.0.9/12")
+
+    assert (await http("DELETE", "/ip/_/10.32.0.9")).status == 400
+    assert (await http("GET", "/ip/c1")).text == "10.32.0.9/12"
 
 
 async def test_an_anonymous_claim_never_takes_what_a_container_has(http: Speaker) -> None:
