@@ -42,6 +42,7 @@ async def _serve(config: Config) -> None:
                 logging.getLogger("ringipam").info("stopping: %s", signal.Signals(number).name)
                 break
             notify("STOPPING=1")
+            await node.close()  # while the API is open, so that whoever waits is told
 
 
 async def _greeting(config: Config, node: Node) -> list[str]:
