@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ringipam.config import PORT_DEFAULT, format_endpoint, parse_endpoint
 from ringipam.core.events import Close, Dial, LinkUp, Send
@@ -11,11 +11,16 @@ from ringipam.core.state import State
 from ringipam.errors import RequestError
 from ringipam.messages import PROTOCOL_MAX, PROTOCOL_MIN, Hello, Refused
 
+GREETING_MS = 5_000
+"""A link whose other end has not greeted by then is closed."""
+
 
 @dataclass(slots=True)
 class _Link:
     dialled: str
     host: str
+    greet_by_ms: int
+    """When its other end must have said who it is."""
     hello: Hello | None = None
 
 
@@ -108,7 +113,9 @@ class Links:
 
     @property
     def deadline(self) -> int | None:
-        return min((t.due_ms for t in self._targets.values() if self._idle(t)), default=None)
+        times = [target.due_ms for target in self._targets.values() if self._idle(target)]
+        times += [link.greet_by_ms for link in self._links.values() if link.hello is None]
+        return min(times, default=None)
 
     def _idle(self, target: _Target) -> bool:
         return not target.dialling and target.peer not in self._by_peer
@@ -119,6 +126,10 @@ class Links:
             if self._idle(target) and target.due_ms <= state.now:
                 target.dialling = True
                 state.emit(Dial(address))
+        for number, link in self._links.items():
+            if link.hello is None and link.greet_by_ms <= state.now:
+                link.greet_by_ms = state.now + GREETING_MS
+                self._close(number, "it never said who it is")
 
     def _back_off(self, target: _Target, *, at_least_ms: int = 0) -> None:
         """Wait longer after each failure, with jitter, so that peers do not redial in step."""
@@ -137,7 +148,7 @@ class Links:
     # ── links come and go ────────────────────────────────────────────────────────────────────────
 
     def up(self, event: LinkUp) -> None:
-        self._links[event.link] = _Link(event.dialled, event.host)
+        self._links[event.link] = _Link(event.dialled, event.host, self._state.now + GREETING_MS)
         self._greet(event.link)
 
     def down(self, link: int) -> str | None:
@@ -155,16 +166,29 @@ class Links:
         return None
 
     def peer_of(self, link: int) -> str | None:
-        """Who is at the other end of a usable link."""
+        """Who is at the other end, if it has greeted and was not refused.
+
+        What comes over a link that another is about to replace counts too: a grant may be on its way there.
+        """
         entry = self._links.get(link)
-        if entry is None or entry.hello is None or self._by_peer.get(entry.hello.peer) != link:
-            return None
-        return entry.hello.peer
+        return entry.hello.peer if entry is not None and entry.hello is not None else None
+
+    def confirm(self, peer: str) -> None:
+        """An envelope of our ring came directly from `peer`: it has the ring, whatever its Hello said."""
+        link = self._by_peer.get(peer)
+        if link is not None and self.hello(peer).cluster != self._state.cluster:
+            self._links[link].hello = replace(self.hello(peer), cluster=self._state.cluster)
 
     def greet_all(self) -> None:
         """Say again who we are: we have a ring now."""
         for link in self._links:
             self._greet(link)
+
+    def greet_ringless(self) -> None:
+        """Say it once more to those who have no ring yet, as far as we know."""
+        for peer, link in self._by_peer.items():
+            if not self.hello(peer).cluster:
+                self._greet(link)
 
     def _greet(self, link: int) -> None:
         state = self._state
@@ -229,6 +253,7 @@ class Links:
         entry = self._links[link]
         if entry.hello is not None and self._by_peer.get(peer) == link:
             del self._by_peer[peer]
+        entry.hello = None
         target = self._targets.get(entry.dialled)
         if target is not None:
             target.peer = peer

@@ -229,6 +229,8 @@ class Peer:
             case Envelope():
                 neighbour = self._links.peer_of(link)
                 if neighbour is not None and self._router.received(neighbour, message):
+                    if message.origin == neighbour:
+                        self._links.confirm(neighbour)
                     self._open(message.origin, message.body)
             case _:
                 assert_never(message)

@@ -59,6 +59,7 @@ class Spreading:
         if state.now >= self._publish_ms:
             self._publish_ms = state.now + FREE_PUBLISH_MS
             self._links.follow_members()
+            self._links.greet_ringless()
             self._links.tick()
             self._publish_free()
         if state.rumours.hot and state.now >= self._rumour_ms:

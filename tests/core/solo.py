@@ -50,12 +50,14 @@ class Solo:
         self.effects: list[Effect] = []
         self._links: dict[str, int] = {}
         self._requests = 0
+        self._starts = 0
         self.restart()
 
     def restart(self) -> None:
         """A crash and a start from what was durable; links are gone."""
         self._links.clear()
-        self.peer = Peer(self.settings, self.stored, Rng(self.now), self.now)
+        self._starts += 1
+        self.peer = Peer(self.settings, self.stored, Rng(self._starts), self.now)
         self._carry_out(self.peer.start(self.now))
 
     def step(self, event: Event) -> list[Effect]:
