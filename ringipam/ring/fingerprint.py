@@ -1,20 +1,45 @@
-"""Fingerprints of parts of a ring."""
+"""Eight bytes that stand for a part of a ring. Knows nothing of how peers exchange them.
+
+Two rings that agree on a range have one fingerprint there, whatever they hold elsewhere. Each exchange has its own
+salt: two rings that happen to collide under one do not under the next (safety.md S21).
+"""
 
 from __future__ import annotations
 
+from functools import lru_cache
 from hashlib import blake2b
 
 from ringipam.address import Range
+from ringipam.claim import Claim
 from ringipam.ring.ring import Ring
+
+FINGERPRINT_SIZE = 8
+ADDRESS_SIZE = 17
+"""One byte more than an IPv6 address has, for the end of ::/0."""
 
 
 def fingerprint(ring: Ring, lo: int, hi: int, salt: bytes) -> bytes:
-    text = "\n".join(f"{s} {e} {c.epoch} {c.version} {c.owner} {c.writer}" for s, e, c in ring.segments(lo, hi))
-    return blake2b(text.encode(), digest_size=8, key=salt).digest()
+    """The fingerprint of what `ring` says of `[lo, hi)`; O(tokens in it)."""
+    starts, claims = ring.columns(lo, hi)
+    digest = blake2b(digest_size=FINGERPRINT_SIZE, key=salt)
+    # How many there are, so that no start can pass for a claim; where the last one ends.
+    digest.update(len(starts).to_bytes(ADDRESS_SIZE, "big") + min(hi, ring.universe.end).to_bytes(ADDRESS_SIZE, "big"))
+    digest.update(b"".join([start.to_bytes(ADDRESS_SIZE, "big") for start in starts]))
+    digest.update(b"".join(map(_encoded, claims)))
+    return digest.digest()
 
 
 def pieces(ring: Ring, lo: int, hi: int, parts: int = 16) -> list[Range]:
-    starts = [s for s, _, _ in ring.segments(lo, hi)]
-    step = max(1, -(-len(starts) // parts))
-    bounds = [*starts[::step], hi]
-    return [Range(a, b) for a, b in zip(bounds, bounds[1:], strict=False)]
+    """`[lo, hi)` in up to `parts` pieces that start at tokens and have about equally many; one token is one piece."""
+    starts, _ = ring.columns(lo, hi)
+    count = min(parts, len(starts))
+    bounds = [starts[index * len(starts) // count] for index in range(count)]
+    return [Range(*ends) for ends in zip(bounds, [*bounds[1:], min(hi, ring.universe.end)], strict=False)]
+
+
+@lru_cache(maxsize=1 << 16)
+def _encoded(claim: Claim) -> bytes:
+    """`claim` as bytes of which no others begin with them; kept, as few of a ring's claims change between two looks."""
+    owner = claim.owner.encode()
+    writer = claim.writer.encode()
+    return b"%d %d %d %d %b%b" % (claim.epoch, claim.version, len(owner), len(writer), owner, writer)

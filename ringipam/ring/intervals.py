@@ -1,4 +1,7 @@
-"""A set of addresses as disjoint ranges."""
+"""A set of addresses kept as ranges. Knows nothing of what the addresses are for.
+
+No bitmap and no loop over addresses: a free /64 is one entry.
+"""
 
 from __future__ import annotations
 
@@ -10,68 +13,114 @@ from ringipam.address import Range
 
 
 class Intervals:
+    """A set of addresses.
+
+    Invariants, checked by `check`:
+
+    * ranges are not empty, do not overlap and do not touch, so that equal sets have equal ranges;
+    * `size` is the sum of their sizes.
+
+    With n ranges, `add` and `discard` are O(log n + ranges swallowed), a query O(log n + answers).
+    """
+
+    __slots__ = ("_ends", "_size")
+
     def __init__(self) -> None:
-        self._map: SortedDict = SortedDict()
+        self._ends = SortedDict()
+        """Start of each range → its end."""
         self._size = 0
 
     @property
     def size(self) -> int:
+        """How many addresses; O(1)."""
         return self._size
 
     def __len__(self) -> int:
-        return len(self._map)
+        """How many ranges."""
+        return len(self._ends)
 
     def __iter__(self) -> Iterator[Range]:
-        return iter([Range(s, e) for s, e in self._map.items()])
+        return (Range(start, end) for start, end in self._ends.items())
 
     def __contains__(self, address: object) -> bool:
-        assert isinstance(address, int)
-        i = self._map.bisect_right(address) - 1
-        return i >= 0 and bool(self._map.peekitem(i)[1] > address)
+        return isinstance(address, int) and self.first(address, address + 1) is not None
 
-    def within(self, lo: int, hi: int) -> Iterator[Range]:
-        i = max(0, self._map.bisect_right(lo) - 1)
-        while i < len(self._map):
-            s, e = self._map.peekitem(i)
-            if s >= hi:
-                return
-            if e > lo:
-                yield Range(max(s, lo), min(e, hi))
-            i += 1
+    def __repr__(self) -> str:
+        return f"<Intervals {list(self)}>"
 
     def add(self, start: int, end: int) -> None:
-        self.discard(start, end)
-        i = self._map.bisect_right(start) - 1
-        s, e = start, end
-        if i >= 0:
-            ps, pe = self._map.peekitem(i)
-            if pe == start:
-                s = ps
-        if end in self._map:
-            e = self._map.pop(end)
-        self._map[s] = e
-        self._size += end - start
+        """Put `[start, end)` in; nothing happens to what is in already."""
+        if start >= end:
+            return
+        for touching in self._touching(start - 1, end + 1):
+            start, end = min(start, touching.start), max(end, touching.end)
+            self._drop(touching)
+        self._put(start, end)
 
     def discard(self, start: int, end: int) -> None:
-        for s, e in list(self.within(start, end)):
-            i = self._map.bisect_right(s) - 1
-            fs, fe = self._map.peekitem(i)
-            del self._map[fs]
-            if fs < s:
-                self._map[fs] = s
-            if e < fe:
-                self._map[e] = fe
-            self._size -= e - s
+        """Take `[start, end)` out; nothing happens to what is not in."""
+        for touching in self._touching(start, end):
+            self._drop(touching)
+            self._put(touching.start, min(touching.end, start))
+            self._put(max(touching.start, end), touching.end)
+
+    def within(self, lo: int, hi: int) -> Iterator[Range]:
+        """The ranges that overlap `[lo, hi)`, in order, clipped to it. Do not change the set meanwhile."""
+        for start in self._starts(lo, hi):
+            yield Range(max(start, lo), min(self._ends[start], hi))
+
+    def within_reversed(self, lo: int, hi: int) -> Iterator[Range]:
+        """As `within`, the highest first."""
+        if lo >= hi:
+            return
+        for start in self._ends.irange(maximum=hi - 1, reverse=True):
+            end = self._ends[start]
+            if end <= lo:
+                return
+            yield Range(max(start, lo), min(end, hi))
 
     def count(self, lo: int, hi: int, at_most: int | None = None) -> int:
-        n = 0
-        for s, e in self.within(lo, hi):
-            n += e - s
-            if at_most is not None and n >= at_most:
+        """How many addresses of `[lo, hi)` are in; stops counting at `at_most`."""
+        found = 0
+        for start, end in self.within(lo, hi):
+            found += end - start
+            if at_most is not None and found >= at_most:
                 return at_most
-        return n
+        return found
 
     def first(self, lo: int, hi: int) -> int | None:
-        for s, _ in self.within(lo, hi):
-            return s
+        """The lowest address of `[lo, hi)` that is in; O(log n)."""
+        for start in self._starts(lo, hi):
+            return max(start, lo)
         return None
+
+    def check(self) -> None:
+        """Assert the invariants of the class."""
+        before: int | None = None
+        for start, end in self:
+            assert start < end, f"range at {start} has addresses"
+            assert before is None or before < start, f"range at {start} touches none before it"
+            before = end
+        assert self._size == sum(found.size for found in self), "size is the sum of the sizes"
+
+    def _starts(self, lo: int, hi: int) -> Iterator[int]:
+        """Where the ranges that overlap `[lo, hi)` start."""
+        if lo >= hi:
+            return
+        lower: int | None = next(self._ends.irange(maximum=lo, reverse=True), None)
+        if lower is not None and self._ends[lower] > lo:
+            yield lower
+        yield from self._ends.irange(lo + 1, hi - 1)
+
+    def _touching(self, lo: int, hi: int) -> list[Range]:
+        """The ranges that overlap `[lo, hi)`, whole."""
+        return [Range(start, self._ends[start]) for start in self._starts(lo, hi)]
+
+    def _drop(self, found: Range) -> None:
+        del self._ends[found.start]
+        self._size -= found.size
+
+    def _put(self, start: int, end: int) -> None:
+        if start < end:
+            self._ends[start] = end
+            self._size += end - start

@@ -1,139 +1,146 @@
-"""The addresses a peer possesses and may issue: free, or resting after use."""
+"""The addresses a peer possesses and may issue. Knows nothing of the ring, of leases, or of why it should give."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-
-from sortedcontainers import SortedDict, SortedList
 
 from ringipam.address import Range
 from ringipam.ring.intervals import Intervals
+from ringipam.ring.quarantine import Quarantine, Resting, Rows
 
+__all__ = ["Resting", "Rows", "Space"]
 
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """Rows of the quarantine that changed."""
-
-    dropped: tuple[int, ...]
-    put: tuple[tuple[int, int, int], ...]
+UNCHANGED = Rows((), ())
 
 
 class Space:
+    """The addresses that may be issued: each is free, or rests after use and is issued last.
+
+    Invariants, checked by `check`: no address is both free and at rest, and those of `Intervals` and `Quarantine`.
+
+    Works on ranges alone, so a /8 or a /48 costs what its fragments cost. Every change returns what it did to
+    the rows of the quarantine, which are durable; the free ranges follow from the ring and the leases.
+    """
+
+    __slots__ = ("_quarantine", "free")
+
     def __init__(self) -> None:
         self.free = Intervals()
-        self._rest: SortedDict = SortedDict()
-        self._order: SortedList = SortedList()
+        self._quarantine = Quarantine()
 
     @property
     def next_wake(self) -> int | None:
-        return self._order[0][0] if self._order else None
+        """When `wake` has something to do, or None."""
+        return self._quarantine.next_wake
 
-    def _rest_at(self, lo: int, hi: int) -> list[tuple[int, int, int]]:
-        out = []
-        i = max(0, self._rest.bisect_right(lo) - 1)
-        while i < len(self._rest):
-            s, (e, u) = self._rest.peekitem(i)
-            if s >= hi:
-                break
-            if e > lo:
-                out.append((s, e, u))
-            i += 1
-        return out
-
-    def resting(self, lo: int, hi: int) -> Iterator[tuple[int, int, int]]:
-        for s, e, u in self._rest_at(lo, hi):
-            yield max(s, lo), min(e, hi), u
-
-    def _cut(self, start: int, end: int) -> tuple[dict[int, None], dict[int, tuple[int, int]]]:
-        dropped: dict[int, None] = {}
-        put: dict[int, tuple[int, int]] = {}
-        for s, e, u in self._rest_at(start, end):
-            del self._rest[s]
-            self._order.remove((u, s))
-            dropped[s] = None
-            if s < start:
-                self._rest[s] = (start, u)
-                self._order.add((u, s))
-                put[s] = (start, u)
-            if e > end:
-                self._rest[end] = (e, u)
-                self._order.add((u, end))
-                put[end] = (e, u)
-        return dropped, put
-
-    @staticmethod
-    def _rows(dropped: dict[int, None], put: dict[int, tuple[int, int]]) -> Rows:
-        return Rows(tuple(s for s in dropped if s not in put), tuple((s, e, u) for s, (e, u) in put.items()))
+    # What changes it
 
     def add(self, start: int, end: int) -> Rows:
-        cursor = start
-        for s, e, _ in list(self.resting(start, end)):
-            if cursor < s:
-                self.free.add(cursor, s)
-            cursor = e
-        if cursor < end:
-            self.free.add(cursor, end)
-        return Rows((), ())
+        """Possess `[start, end)`: free, but what rests in it goes on resting."""
+        self.free.add(start, end)
+        for resting in self._quarantine.within(start, end):
+            self.free.discard(resting.start, resting.end)
+        return UNCHANGED
 
     def remove(self, start: int, end: int) -> Rows:
+        """Have `[start, end)` no longer, because it was issued, granted or lost."""
         self.free.discard(start, end)
-        return self._rows(*self._cut(start, end))
+        return self._quarantine.cut(start, end)
 
     def rest(self, start: int, end: int, until: int) -> Rows:
+        """Possess `[start, end)`, resting until then, whatever it was before."""
         self.free.discard(start, end)
-        dropped, put = self._cut(start, end)
-        self._rest[start] = (end, until)
-        self._order.add((until, start))
-        put[start] = (end, until)
-        return self._rows(dropped, put)
+        return self._quarantine.rest(start, end, until)
 
     def wake(self, now: int) -> Rows:
-        dropped: dict[int, None] = {}
-        while self._order and self._order[0][0] <= now:
-            _, s = self._order.pop(0)
-            e, _ = self._rest.pop(s)
-            self.free.add(s, e)
-            dropped[s] = None
-        return self._rows(dropped, {})
+        """Free what has rested until `now`."""
+        woken = self._quarantine.wake(now)
+        for resting in woken:
+            self.free.add(resting.start, resting.end)
+        return Rows(tuple(resting.start for resting in woken), ())
+
+    # What it offers
 
     def pick(self, lo: int, hi: int) -> int | None:
-        first = self.free.first(lo, hi)
-        if first is not None:
-            return first
-        resting = list(self.resting(lo, hi))
-        return min(resting, key=lambda r: (r[2], r[0]))[0] if resting else None
+        """The address of `[lo, hi)` to issue next: the lowest free one, else the one whose rest ends first.
+
+        A rest is never the reason to refuse.
+        """
+        free = self.free.first(lo, hi)
+        return self._quarantine.longest(lo, hi) if free is None else free
+
+    def resting(self, lo: int, hi: int) -> Iterator[Resting]:
+        """What rests in `[lo, hi)`, in order, clipped to it: `(start, end, until)`."""
+        return self._quarantine.within(lo, hi)
 
     def count_free(self, lo: int, hi: int, at_most: int | None = None) -> int:
+        """How many addresses of `[lo, hi)` are free; stops counting at `at_most`."""
         return self.free.count(lo, hi, at_most)
 
     def count(self, lo: int, hi: int, at_most: int | None = None) -> int:
-        n = self.free.count(lo, hi) + sum(e - s for s, e, _ in self.resting(lo, hi))
-        return n if at_most is None else min(n, at_most)
+        """How many addresses of `[lo, hi)` are free or rest; stops counting at `at_most`."""
+        found = self.free.count(lo, hi, at_most)
+        for start, end, _ in self._quarantine.within(lo, hi):
+            if at_most is not None and found >= at_most:
+                return at_most
+            found += end - start
+        return found if at_most is None else min(found, at_most)
 
     def donation(self, lo: int, hi: int, want: int, last: bool) -> Range | None:
-        limit = self.count(lo, hi) // 2
-        if limit == 0:
-            if not last:
-                return None
-            limit = 1
-        size = 1
-        while size < want:
-            size *= 2
-        while size > limit:
-            size //= 2
-        blocks = list(self.free.within(lo, hi))
-        while size and blocks:
-            best = None
-            for s, e in blocks:
-                top = (e - size) // size * size
-                if top >= s:
-                    best = top
-            if best is not None:
-                return Range(best, best + size)
-            size //= 2
-        resting = list(self.resting(lo, hi))
-        if resting and last:
-            a = min(resting, key=lambda r: (r[2], r[0]))[0]
-            return Range(a, a + 1)
-        return None
+        """The block of `[lo, hi)` to grant to one who wants `want` addresses, or None.
+
+        It is free, a power of two in size and aligned to it, at most half of what is here, the largest that
+        fits, and of those the highest. With `last`, meant for real demand alone (safety.md S17), the only
+        address left goes too, even one at rest if nothing is free; without it half of what is *free* is the
+        limit, else two peers with addresses at rest would prefetch the last free one to and fro.
+        """
+        if want < 1:
+            return None
+        wanted = _power_of_two_above(want)
+        held = self.count(lo, hi, 2 * wanted) if last else self.count_free(lo, hi, 2 * wanted)
+        limit = max(held // 2, int(last and held > 0))
+        if not limit:
+            return None
+        block = self._largest_block(lo, hi, min(wanted, _power_of_two_below(limit)))
+        if block is None:
+            resting = self._quarantine.longest(lo, hi)
+            return None if resting is None else Range(resting, resting + 1)
+        return block
+
+    def check(self) -> None:
+        """Assert the invariants of the class."""
+        self.free.check()
+        self._quarantine.check()
+        for start, end, _ in self._quarantine:
+            assert not self.free.count(start, end), f"[{start}, {end}) rests and is not free"
+
+    def _largest_block(self, lo: int, hi: int, size_max: int) -> Range | None:
+        """The largest free block up to that size, of those the highest; None iff nothing is free."""
+        best: Range | None = None
+        for start, end in self.free.within_reversed(lo, hi):
+            size = min(size_max, _power_of_two_below(end - start))
+            block_start = _highest_block(end, size)
+            if block_start < start:
+                # A range of 2**k addresses or more has an aligned block of 2**(k - 1).
+                size //= 2
+                block_start = _highest_block(end, size)
+            if best is None or size > best.size:
+                best = Range(block_start, block_start + size)
+            if size == size_max:
+                break
+        return best
+
+
+def _highest_block(end: int, size: int) -> int:
+    """Where the last block of `size` that is aligned to `size` and does not reach beyond `end` starts."""
+    return (end // size - 1) * size
+
+
+def _power_of_two_below(number: int) -> int:
+    """The greatest power of two that is not above `number`, which is at least 1."""
+    return 1 << (number.bit_length() - 1)
+
+
+def _power_of_two_above(number: int) -> int:
+    """The least power of two that is not below `number`, which is at least 1."""
+    return 1 << (number - 1).bit_length()
