@@ -1,4 +1,4 @@
-"""Allocation through the daemon's socket: latency at 0, 1,000 and 10,000 leases, throughput, steady load on three hosts.
+"""Allocation through the daemon's socket: latency by leases held, throughput, and three hosts under steady load.
 
 The machines are noisy, so every cell is measured in rounds that alternate with a bare append + fdatasync on the same
 disk, and the ratio is printed. Usage: python -m benchmarks.latency [--quick] [--json FILE]
@@ -16,7 +16,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import trio
 
@@ -99,10 +101,119 @@ def latency(client: Client, bare: BareSync, samples: int) -> dict[str, object]:
     for number in range(samples):
         sync.append(timed(bare))
         holder = f"probe-{number}"
-        allocate.append(timed(lambda: client.allocate(holder)))
-        release.append(timed(lambda: client.release(holder)))
-    shown = {"allocate_ms": percentiles(allocate), "release_ms": percentiles(release), "fdatasync_ms": percentiles(sync)}
-    return {**shown, "ratio_p50": round(shown["allocate_ms"]["p50"] / shown["fdatasync_ms"]["p50"], 2)}
+        allocate.append(timed(partial(client.allocate, holder)))
+        release.append(timed(partial(client.release, holder)))
+    ours, floor = percentiles(allocate), percentiles(sync)
+    ratio = round(ours["p50"] / floor["p50"], 2)
+    return {"allocate_ms": ours, "release_ms": percentiles(release), "fdatasync_ms": floor, "ratio_p50": ratio}
+
+
+def throughput(socket: Path, callers: int, seconds: float) -> float:
+    """Allocations a second with so many callers, each releasing what it got."""
+    done = 0
+
+    async def main() -> None:
+        nonlocal done
+        async with AsyncClient(socket) as client, trio.open_nursery() as nursery:
+            end = trio.current_time() + seconds
+
+            async def caller(number: int) -> None:
+                nonlocal done
+                while trio.current_time() < end:
+                    lease = await client.allocate(f"load-{number}")
+                    await client.release(lease.id, lease=lease.lease)
+                    done += 1
+
+            for number in range(callers):
+                nursery.start_soon(caller, number)
+
+    trio.run(main)
+    return round(done / seconds, 1)
+
+
+def steady(directory: Path, seconds: float) -> dict[str, float]:
+    """Three hosts, ten starts and stops a second on each (W12, W13)."""
+    samples: list[float] = []
+    with contextlib.ExitStack() as stack:
+        first = stack.enter_context(daemon(directory / "h1", "--init", "consensus=1"))
+        endpoint = listening(directory / "h1")
+        stack.enter_context(daemon(directory / "h2", "--init", "observer", endpoint))
+        stack.enter_context(daemon(directory / "h3", "--init", "observer", endpoint))
+        first.prime()
+
+        async def main() -> None:
+            async with trio.open_nursery() as nursery:
+                for host in ("h1", "h2", "h3"):
+                    nursery.start_soon(starts_and_stops, directory / host / "s")
+
+        async def starts_and_stops(socket: Path) -> None:
+            async with AsyncClient(socket) as client:
+                await client.allocate("warm-up")
+                for number in range(int(seconds * 10)):
+                    begin = time.perf_counter()
+                    lease = await client.allocate(f"c{number}")
+                    samples.append((time.perf_counter() - begin) * 1e3)
+                    await client.release(lease.id, lease=lease.lease)
+                    await trio.sleep(max(0.0, 0.1 - (time.perf_counter() - begin)))
+
+        trio.run(main)
+    return percentiles(samples)
+
+
+def listening(directory: Path) -> str:
+    """Where a daemon on port 0 ended up, from its own log."""
+    for _ in range(500):
+        for word in (directory / "log").read_text().split():
+            if word.startswith("127.0.0.1:") and word.rstrip(",;").rpartition(":")[2] not in ("", "0"):
+                return word.rstrip(",;")
+        time.sleep(0.01)
+    raise SystemExit(f"no listening address in {directory / 'log'}")
+
+
+def startup(directory: Path) -> float:
+    """Milliseconds from exec to the first answer, on the data that is there."""
+    begin = time.perf_counter()
+    with daemon(directory) as client:
+        client.lookup("nobody")
+        return round((time.perf_counter() - begin) * 1e3, 1)
+
+
+def show(rows: list[dict[str, Any]]) -> None:
+    """The table of docs/performance.md."""
+    print("leases | allocate p50 / p95 / p99 ms | fdatasync p50 ms | ratio | a second, 1 caller | 32 callers")
+    for row in rows:
+        ours, floor = row["allocate_ms"], row["fdatasync_ms"]
+        latencies = f"{ours['p50']:.3f} / {ours['p95']:.3f} / {ours['p99']:.3f}"
+        print(f"{row['leases']:>6} | {latencies:>27} | {floor['p50']:>16.3f} | {row['ratio_p50']:>5.2f}", end="")
+        print(f" | {row['per_second_1']:>18,.0f} | {row['per_second_32']:>10,.0f}")
+
+
+def main() -> None:
+        async with AsyncClient(socket) as client, trio.open_nursery() as nursery:
+
+            async def worker(number: int) -> None:
+                for one in range(number, leases, 32):
+                    await client.allocate(f"fill-{one}")
+
+            for number in range(32):
+                nursery.start_soon(worker, number)
+
+    trio.run(main)
+
+
+def latency(client: Client, bare: BareSync, samples: int) -> dict[str, object]:
+    """One caller, allocate and release, alternating with the bare sync."""
+    allocate: list[float] = []
+    release: list[float] = []
+    sync: list[float] = []
+    for number in range(samples):
+        sync.append(timed(bare))
+        holder = f"probe-{number}"
+        allocate.append(timed(partial(client.allocate, holder)))
+        release.append(timed(partial(client.release, holder)))
+    ours, floor = percentiles(allocate), percentiles(sync)
+    ratio = round(ours["p50"] / floor["p50"], 2)
+    return {"allocate_ms": ours, "release_ms": percentiles(release), "fdatasync_ms": floor, "ratio_p50": ratio}
 
 
 def throughput(socket: Path, callers: int, seconds: float) -> float:
@@ -193,14 +304,14 @@ def main() -> None:
     parser.add_argument("--directory", type=Path, default=None, help="where the data lie (default: a temporary one)")
     arguments = parser.parse_args()
     scale = 0.1 if arguments.quick else 1.0
-    rows: list[dict[str, object]] = []
+    rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(dir=arguments.directory) as temporary:
         directory = Path(temporary)
         bare = BareSync(directory / "bare")
         for leases in SIZES:
             with daemon(directory / "one") as client:
                 fill(directory / "one" / "s", leases)
-                row: dict[str, object] = {"leases": leases, **latency(client, bare, int(2_000 * scale))}
+                row: dict[str, Any] = {"leases": leases, **latency(client, bare, int(2_000 * scale))}
                 row["per_second_1"] = throughput(directory / "one" / "s", 1, 5 * scale)
                 row["per_second_32"] = throughput(directory / "one" / "s", 32, 5 * scale)
             rows.append(row)
@@ -208,7 +319,7 @@ def main() -> None:
         start_ms = startup(directory / "one")
         print(f"\nstart until the first answer with 10,000 leases: {start_ms} ms (exec to answer)")
         three = steady(directory, 30 * scale)
-        print(f"three hosts, 10 starts and stops a second on each: p50 {three['p50']} p95 {three['p95']} p99 {three['p99']} ms")
+        print("three hosts, 10 starts and stops a second on each, allocation in ms:", three)
     if arguments.json:
         arguments.json.write_text(json.dumps({"latency": rows, "startup_ms": start_ms, "steady_ms": three}, indent=1))
 
