@@ -93,7 +93,7 @@ def fill(socket: Path, leases: int) -> None:
     trio.run(main)
 
 
-def latency(client: Client, bare: BareSync, samples: int) -> dict[str, object]:
+def latency(client: Client, bare: BareSync, samples: int) -> dict[str, Any]:
     """One caller, allocate and release, alternating with the bare sync."""
     allocate: list[float] = []
     release: list[float] = []
@@ -186,115 +186,6 @@ def show(rows: list[dict[str, Any]]) -> None:
         latencies = f"{ours['p50']:.3f} / {ours['p95']:.3f} / {ours['p99']:.3f}"
         print(f"{row['leases']:>6} | {latencies:>27} | {floor['p50']:>16.3f} | {row['ratio_p50']:>5.2f}", end="")
         print(f" | {row['per_second_1']:>18,.0f} | {row['per_second_32']:>10,.0f}")
-
-
-def main() -> None:
-        async with AsyncClient(socket) as client, trio.open_nursery() as nursery:
-
-            async def worker(number: int) -> None:
-                for one in range(number, leases, 32):
-                    await client.allocate(f"fill-{one}")
-
-            for number in range(32):
-                nursery.start_soon(worker, number)
-
-    trio.run(main)
-
-
-def latency(client: Client, bare: BareSync, samples: int) -> dict[str, object]:
-    """One caller, allocate and release, alternating with the bare sync."""
-    allocate: list[float] = []
-    release: list[float] = []
-    sync: list[float] = []
-    for number in range(samples):
-        sync.append(timed(bare))
-        holder = f"probe-{number}"
-        allocate.append(timed(partial(client.allocate, holder)))
-        release.append(timed(partial(client.release, holder)))
-    ours, floor = percentiles(allocate), percentiles(sync)
-    ratio = round(ours["p50"] / floor["p50"], 2)
-    return {"allocate_ms": ours, "release_ms": percentiles(release), "fdatasync_ms": floor, "ratio_p50": ratio}
-
-
-def throughput(socket: Path, callers: int, seconds: float) -> float:
-    """Allocations a second with so many callers, each releasing what it got."""
-    done = 0
-
-    async def main() -> None:
-        nonlocal done
-        async with AsyncClient(socket) as client, trio.open_nursery() as nursery:
-            end = trio.current_time() + seconds
-
-            async def caller(number: int) -> None:
-                nonlocal done
-                while trio.current_time() < end:
-                    lease = await client.allocate(f"load-{number}")
-                    await client.release(lease.id, lease=lease.lease)
-                    done += 1
-
-            for number in range(callers):
-                nursery.start_soon(caller, number)
-
-    trio.run(main)
-    return round(done / seconds, 1)
-
-
-def steady(directory: Path, seconds: float) -> dict[str, float]:
-    """Three hosts, ten starts and stops a second on each (W12, W13)."""
-    samples: list[float] = []
-    with contextlib.ExitStack() as stack:
-        first = stack.enter_context(daemon(directory / "h1", "--init", "consensus=1"))
-        endpoint = listening(directory / "h1")
-        stack.enter_context(daemon(directory / "h2", "--init", "observer", endpoint))
-        stack.enter_context(daemon(directory / "h3", "--init", "observer", endpoint))
-        first.prime()
-
-        async def main() -> None:
-            async with trio.open_nursery() as nursery:
-                for host in ("h1", "h2", "h3"):
-                    nursery.start_soon(starts_and_stops, directory / host / "s")
-
-        async def starts_and_stops(socket: Path) -> None:
-            async with AsyncClient(socket) as client:
-                await client.allocate("warm-up")
-                for number in range(int(seconds * 10)):
-                    begin = time.perf_counter()
-                    lease = await client.allocate(f"c{number}")
-                    samples.append((time.perf_counter() - begin) * 1e3)
-                    await client.release(lease.id, lease=lease.lease)
-                    await trio.sleep(max(0.0, 0.1 - (time.perf_counter() - begin)))
-
-        trio.run(main)
-    return percentiles(samples)
-
-
-def listening(directory: Path) -> str:
-    """Where a daemon on port 0 ended up, from its own log."""
-    for _ in range(500):
-        for word in (directory / "log").read_text().split():
-            if word.startswith("127.0.0.1:") and word.rstrip(",;").rpartition(":")[2] not in ("", "0"):
-                return word.rstrip(",;")
-        time.sleep(0.01)
-    raise SystemExit(f"no listening address in {directory / 'log'}")
-
-
-def startup(directory: Path) -> float:
-    """Milliseconds from exec to the first answer, on the data that is there."""
-    begin = time.perf_counter()
-    with daemon(directory) as client:
-        client.lookup("nobody")
-        return round((time.perf_counter() - begin) * 1e3, 1)
-
-
-def show(rows: list[dict[str, object]]) -> None:
-    print(f"{'leases':>7} {'alloc p50':>10} {'p95':>7} {'p99':>7} {'fdatasync p50':>14} {'ratio':>6} {'1 caller/s':>11}", end="")
-    print(f" {'32 callers/s':>13}")
-    for row in rows:
-        a, f = row["allocate_ms"], row["fdatasync_ms"]
-        assert isinstance(a, dict)
-        assert isinstance(f, dict)
-        print(f"{row['leases']:>7} {a['p50']:>10} {a['p95']:>7} {a['p99']:>7} {f['p50']:>14} {row['ratio_p50']:>6}", end="")
-        print(f" {row['per_second_1']:>11} {row['per_second_32']:>13}")
 
 
 def main() -> None:

@@ -155,7 +155,7 @@ class Donor:
         if state.ring is None:
             return
         self._return_fragments()
-        runs = [run for run in state.ring.coalescible(state.me) if state.owns(run.start, run.end)]
+        runs = [run for mine in state.possessed() for run in state.ring.coalescible(state.me, *mine)]
         if runs:
             state.join(runs[:HOUSEKEEPING_MAX], state.me)
 

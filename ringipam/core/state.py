@@ -135,6 +135,9 @@ class State:
         """
         assert self.ring is not None
         joined = self.ring.join(segments)
+        for start, end, old, new in joined.ties:
+            if old.owner != new.owner:
+                self._contest(start, end, (old.owner, new.owner, new.writer), source)
         if not joined:
             return joined
         self.change(PutTokens(joined.removed, joined.put))
@@ -175,7 +178,9 @@ class State:
 
         The addresses stay with whoever holds a lease on them; nobody is cut off (weave's D3 to D5, #1962).
         """
-        conflict = Conflict(start, end, tuple(sorted({*peers, self.me})), self.now, source)
+        if (start, end) in self.conflicts:
+            return
+        conflict = Conflict(start, end, tuple(sorted({*peers})), self.now, source)
         self.conflicts[start, end] = conflict
         self.change(PutConflict(conflict))
         self.rows(self.space.remove(start, end))

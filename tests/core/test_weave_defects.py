@@ -120,3 +120,16 @@ def test_d9_figures_of_free_space_are_hints_and_never_a_reason_to_reject_a_peer(
     assert isinstance(peers, dict)
     assert peers["peers"][0]["state"] == "alive"  # type: ignore[index]
     assert conflicts(solo) == []
+
+
+@pytest.mark.parametrize("other", ["a.00000000aaaa", "z.000000000000"], ids=["ours-wins", "theirs-wins"])
+def test_d1_two_owners_under_one_stamp_are_a_conflict_whichever_wins(other: str) -> None:
+    solo = Solo("10.0.0.0/24")
+    solo.meet(B)
+
+    solo.hear(B, Rumour(1, (segment("10.0.0.128", 128, 1, other, other),), ()))
+    solo.hear(B, Rumour(2, (segment("10.0.0.128", 128, 1, other, other),), ()))
+
+    assert [(entry["first"], entry["peers"]) for entry in conflicts(solo)] == [("10.0.0.128", sorted([ME, other]))]
+    assert solo.hear(B, SpaceRequest(1, ip("10.0.0.130"), ip("10.0.0.131"), 1, True, True, 1_000))
+    assert all(owned.end <= ip("10.0.0.128") for owned in solo.peer.possessed())

@@ -110,6 +110,15 @@ def test_rings_that_differ_in_the_writer_alone_are_not_equal() -> None:
     assert ring_of((0, claim("c", 2, writer="a"))) != ring_of((0, claim("c", 2, writer="x")))
 
 
+def test_a_change_of_the_writer_alone_reaches_the_disk() -> None:
+    ring = ring_of((0, claim("c", 2, writer="a")))
+
+    result = ring.join([Segment(0, 256, claim("c", 2, writer="x"))])
+
+    assert result.put == ((0, claim("c", 2, writer="x")),)
+    assert result.removed == ()
+
+
 def test_neighbours_equal_in_all_four_fields_become_one_token_across_joins() -> None:
     ring = ring_of((0, claim("a", 1)), (10, claim("b", 1)), (20, claim("a", 2)))
 
