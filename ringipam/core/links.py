@@ -21,6 +21,8 @@ class _Link:
     host: str
     greet_by_ms: int
     """When its other end must have said who it is."""
+    peer: str = ""
+    """Who its other end says it is, welcome or not; "" until it has greeted."""
     hello: Hello | None = None
 
 
@@ -46,7 +48,7 @@ class Links:
         self._targets: dict[str, _Target] = {}
         self._forgotten: set[str] = set()
         self.refusals: dict[str, str] = {}
-        """Why which peer (or address, where no peer is known) is refused, or refuses us."""
+        """Why which peer is refused, or refuses us."""
         for address in state.settings.dial:
             self.add_target(address, configured=True)
 
@@ -151,7 +153,7 @@ class Links:
         self._links[event.link] = _Link(event.dialled, event.host, self._state.now + GREETING_MS)
         self._greet(event.link)
 
-    def down(self, link: int) -> str | None:
+    def down(self, link: int, reason: str) -> str | None:
         """The peer that is no longer linked, if this was its usable link."""
         gone = self._links.pop(link, None)
         if gone is None:
@@ -160,6 +162,12 @@ class Links:
         if target is not None:
             target.dialling = False
             self._back_off(target)
+            if not gone.peer:
+                self._state.warn(
+                    f"dial {gone.dialled}",
+                    f"{gone.dialled} takes connections and does not say who it is ({reason}): do both hosts run with"
+                    " the same credentials?",
+                )
         if gone.hello is not None and self._by_peer.get(gone.hello.peer) == link:
             del self._by_peer[gone.hello.peer]
             return gone.hello.peer
@@ -210,6 +218,7 @@ class Links:
         entry = self._links.get(link)
         if entry is None:
             return False
+        entry.peer = hello.peer
         target = self._targets.get(entry.dialled)
         if hello.peer == self._state.me:
             # Its own address in the list of peers is not another host (weave #1881).
@@ -225,7 +234,8 @@ class Links:
             target.delay_ms = self._state.settings.redial_min_ms
             self._state.warnings.pop(f"dial {entry.dialled}", None)
         entry.hello = hello
-        self.refusals.pop(hello.peer, None)
+        for known in [peer for peer in self.refusals if name_of(peer) == name_of(hello.peer)]:
+            del self.refusals[known]  # the host came round, perhaps as a new peer, as its operator was told to do
         self._forgotten.discard(hello.peer)
         return self._settle(link, hello)
 
@@ -261,11 +271,11 @@ class Links:
         self._close(link, reason)
 
     def refused(self, link: int, reason: str) -> None:
-        """The other side refuses us; it said why."""
+        """The other side refuses us; it said why. Of somebody who has not greeted that means nothing."""
         entry = self._links.get(link)
-        if entry is None:
+        if entry is None or not entry.peer:
             return
-        who = entry.hello.peer if entry.hello else entry.dialled or entry.host
+        who = entry.peer
         if who not in self.refusals:
             self.refusals[who] = f"{who} refuses this host: {reason}"
             self._state.log("error", self.refusals[who])

@@ -119,8 +119,8 @@ class Peer:
                 self._listings.cancel(request)
             case LinkUp():
                 self._links.up(event)
-            case LinkDown(link):
-                peer = self._links.down(link)
+            case LinkDown(link, reason):
+                peer = self._links.down(link, reason)
                 if peer is not None:
                     self._router.lost(peer)
             case DialFailed(address, reason):
