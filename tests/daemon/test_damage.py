@@ -6,6 +6,8 @@ import shutil
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -96,15 +98,16 @@ def test_a_full_disk_refuses_new_work_keeps_what_is_and_recovers_when_there_is_r
         client = daemon.start()
         kept = client.allocate("kept")
         filler = mount / "filler"
-        with pytest.raises(OSError, match="space"), filler.open("wb", buffering=0) as file:
-            while True:
-                file.write(b"x" * 4096)
+        _fill(filler)
 
-        with pytest.raises(StoreError):
-            for number in range(10_000):
-                client.allocate(f"c{number}")
+        confirmed = [kept, *_allocate_until_refused(client)]
         assert client.lookup("kept") == [kept]
-        assert client.status()["state"] == "refusing"
+        assert sorted(client.leases(), key=by_number) == sorted(confirmed, key=by_number)
+        status = client.status()
+        assert (status["state"], status["serving"], status["leases"]) == ("refusing", False, len(confirmed))
+        assert "the disk is full" in str(status["reason"])
+        with pytest.raises(StoreError):
+            client.release("kept")
 
         filler.unlink()
         lease = _allocate_until_it_works(client)
@@ -117,6 +120,22 @@ def test_a_full_disk_refuses_new_work_keeps_what_is_and_recovers_when_there_is_r
             daemon.kill()
         subprocess.run(["umount", str(mount)], check=True)
         shutil.rmtree(mount)
+
+
+def by_number(lease: Lease) -> str:
+    return lease.lease
+
+
+def _fill(filler: Path) -> None:
+    with suppress(OSError), filler.open("wb", buffering=0) as file:
+        while True:
+            file.write(b"x" * 4096)
+
+
+def _allocate_until_refused(client: Client) -> Iterator[Lease]:
+    with suppress(StoreError):
+        for number in range(10_000):
+            yield client.allocate(f"c{number}")
 
 
 def _allocate_until_it_works(client: Client) -> Lease:

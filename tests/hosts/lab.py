@@ -9,11 +9,14 @@ import itertools
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
+from http.client import HTTPConnection
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -38,6 +41,17 @@ def until(what: str, condition: Callable[[], Any], timeout_s: float = 20.0) -> A
             return answer
         time.sleep(0.05)
     raise AssertionError(f"not within {timeout_s} s: {what}")
+
+
+class _UnixConnection(HTTPConnection):
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=60)
+        self._path = str(path)
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
 
 
 @dataclass
@@ -116,6 +130,14 @@ class Host:
             check=False,
         )
         return done.returncode, done.stderr.strip()
+
+    def http(self, method: str, path: str, body: str = "") -> tuple[int, str]:
+        """Status and text of the daemon's answer on its socket."""
+        connection = _UnixConnection(self.socket)
+        with closing(connection):
+            connection.request(method, path, body.encode())
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
 
     def json(self, *arguments: str) -> Any:
         return json.loads(self.cli(*arguments, "--json"))

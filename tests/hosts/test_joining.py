@@ -68,6 +68,7 @@ def test_a_host_linked_to_one_other_only_still_gets_space_from_the_far_one(make_
     assert near.json("status")["leases"] == 1
     linked = {peer["name"]: peer["linked"] for peer in near.json("peers")["peers"]}
     assert linked == {"h1": False, "h2": True}
+    until("all rings are equal", lambda: rings_equal(lab.hosts))
 
 
 def test_two_rings_seeded_apart_refuse_each_other_and_both_still_serve(make_lab: Callable[..., Lab]) -> None:
@@ -85,8 +86,26 @@ def test_two_rings_seeded_apart_refuse_each_other_and_both_still_serve(make_lab:
         assert "another ring" in status["reason"]
         assert other.name in status["reason"]
         assert "data directory" in status["reason"]
+        assert host.http("GET", "/readyz")[0] == 200
         assert host.cli("allocate", "after").strip() == "10.32.0.2/12"
         assert len(host.json("list")["leases"]) == 2
+
+
+def test_a_refused_host_joins_once_its_operator_has_done_what_status_says(make_lab: Callable[..., Lab]) -> None:
+    lab = make_lab(2)
+    one, two = lab.hosts
+    for host in lab.hosts:
+        host.launch("--init", "alone")
+    two.cli("connect", one.endpoint)
+    until("both refuse", lambda: all(host.json("status")["state"] == "refusing" for host in lab.hosts))
+
+    two.stop()
+    two.data.rename(two.directory / "moved-away")
+    two.launch(one.endpoint)
+
+    assert two.cli("allocate", "c1", "--timeout", "20").strip()
+    until("both are ready", lambda: all(host.json("status")["state"] == "ready" for host in lab.hosts))
+    until("the rings are equal", lambda: rings_equal(lab.hosts))
 
 
 def test_another_range_is_refused_and_both_still_serve(make_lab: Callable[..., Lab]) -> None:
@@ -94,9 +113,10 @@ def test_another_range_is_refused_and_both_still_serve(make_lab: Callable[..., L
     one, two = lab.hosts
     one.launch()
     lab.iprange = "10.96.0.0/12"
-    two.launch("--init", "observer", one.endpoint)
+    two.launch("--init", "alone", one.endpoint)
 
-    until("the newcomer says so", lambda: two.json("status")["state"] == "refusing")
-    assert "--iprange" in two.json("status")["reason"]
-    until("so does the other", lambda: one.json("status")["state"] == "refusing")
-    assert one.cli("allocate", "c1").strip() == "10.32.0.1/12"
+    for host, address in ((one, "10.32.0.1/12"), (two, "10.96.0.1/12")):
+        until(f"{host.name} says so", lambda host=host: host.json("status")["state"] == "refusing")
+        assert "launch both with the same --iprange" in host.json("status")["reason"]
+        assert host.cli("allocate", "c1").strip() == address
+        assert len(host.json("list")["leases"]) == 1
