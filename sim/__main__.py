@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import os
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import nullcontext
+from typing import TextIO
 
 from sim.faults import KINDS
 from sim.run import Plan, run
@@ -27,10 +28,10 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     one = commands.add_parser("run", help="one seed; the last line is its digest")
     one.add_argument("--seed", type=int, required=True)
-    one.add_argument("--trace", type=Path, metavar="FILE", help="write every event and effect as JSON lines")
+    one.add_argument("--trace", type=_writable, metavar="FILE", help="write every event and effect as JSON lines")
     many = commands.add_parser("campaign", help="many seeds, over all cores")
     many.add_argument("--seeds", type=_range, required=True, metavar="A..B", help="both included")
-    many.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    many.add_argument("--jobs", type=_count, default=os.cpu_count() or 1)
     for command in (one, many):
         command.add_argument("--nodes", type=_count, default=5)
         command.add_argument("--seconds", type=_count, default=80, help="simulated: half with faults, half to heal")
@@ -52,6 +53,13 @@ def _range(text: str) -> range:
     return range(int(first), int(last) + 1)
 
 
+def _writable(text: str) -> TextIO:
+    try:
+        return open(text, "w")
+    except OSError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def _faults(text: str) -> str:
     unknown = [name for name in text.split(",") if name not in KINDS]
     if text not in ("all", "none", "swarm") and unknown:
@@ -62,11 +70,8 @@ def _faults(text: str) -> str:
 def _run_one(options: argparse.Namespace) -> int:
     plan = Plan(options.seed, options.nodes, options.seconds, options.faults)
     begin = time.perf_counter()
-    if options.trace:
-        with options.trace.open("w") as file:
-            result = run(plan, file)
-    else:
-        result = run(plan)
+    with options.trace or nullcontext() as file:
+        result = run(plan, file)
     elapsed = time.perf_counter() - begin
     print(
         f"seed {plan.seed}: {plan.hosts} hosts, {plan.seconds} s simulated in {elapsed:.2f} s;"
@@ -83,21 +88,22 @@ def _campaign(options: argparse.Namespace) -> int:
     plans = [Plan(seed, options.nodes, options.seconds, options.faults) for seed in options.seeds]
     failed = events = 0
     begin = time.perf_counter()
-    with multiprocessing.Pool(options.jobs) as pool:
-        for done, result in enumerate(pool.imap_unordered(run, plans), 1):
+    # Unlike multiprocessing.Pool, this raises if a worker is killed instead of waiting for its seed for ever.
+    with ProcessPoolExecutor(options.jobs) as pool:
+        for done, future in enumerate(as_completed([pool.submit(run, plan) for plan in plans]), 1):
+            result = future.result()
             events += result.events
             if result.violation:
                 failed += 1
-                print(f"\rfailed: seed {result.plan.seed}: {result.violation}", flush=True)
+                print(f"failed: seed {result.plan.seed}: {result.violation.splitlines()[0]}", flush=True)
             _progress(done, len(plans), failed, begin)
     elapsed = time.perf_counter() - begin
-    print(
-        f"\r{len(plans)} seeds, {failed} failed, {events} events in {elapsed:.1f} s ({events / elapsed:.0f} a second)"
-    )
+    print(f"{len(plans)} seeds, {failed} failed, {events} events in {elapsed:.1f} s ({events / elapsed:.0f} a second)")
     return 1 if failed else 0
 
 
 def _progress(done: int, total: int, failed: int, begin: float) -> None:
+    """On stderr, so that stdout has whole lines only."""
     if sys.stderr.isatty() or done % 100 == 0:
         left = (time.perf_counter() - begin) / done * (total - done)
         print(f"\r{done}/{total} seeds, {failed} failed, about {left:.0f} s left ", end="", file=sys.stderr, flush=True)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from ringipam.address import Cidr, parse_cidr
 from ringipam.config import parse_init
-from ringipam.core.events import Answer, Asked, Cancelled, Effect, Event, Release, Verb
+from ringipam.core.durable import Change
+from ringipam.core.events import Answer, Asked, Cancelled, Effect, Event, Release, Reply, Verb
 from ringipam.core.identity import seeded_uid
 from ringipam.core.rng import Rng
 from ringipam.core.settings import Settings
@@ -33,6 +34,8 @@ class Request:
     life: int
     answer: Answer = None
     answered_ms: int | None = None
+    decided: bool = False
+    """The host has made up its mind; what it says waits for the disk."""
     lost: bool = False
     """The host crashed before it answered: either outcome is right."""
     cancelled: bool = False
@@ -66,7 +69,7 @@ class World:
         self.loop.now = START_MS
         self.trace = trace or Trace()
         self.universe = parse_cidr(universe)
-        self.network = Network(self.loop, rng.fork(), self._deliver, self._alive, codec=codec)
+        self.network = Network(self.loop, rng.fork(), self._deliver, self._life, codec=codec)
         self.requests: dict[int, Request] = {}
         self.logged: list[tuple[int, str, str, str]] = []
         self.listeners: list[Callable[[Request], None]] = []
@@ -135,7 +138,8 @@ class World:
         return any(r.host == host and isinstance(r.verb, Release) and r.verb.id == holder for r in self._releases)
 
     def cancel(self, request: Request) -> None:
-        if request.open:
+        """The caller goes away, unless the answer is on its way already (as in the runtime)."""
+        if request.open and not request.decided:
             request.cancelled = True
             self.hosts[request.host].deliver(Cancelled(request.number))
 
@@ -192,12 +196,15 @@ class World:
 
     def stepped(self, host: Host, event: Event | None, effects: list[Effect]) -> None:
         self.trace.step(self.elapsed_ms, host.name, event, effects)
+        for effect in effects:
+            if isinstance(effect, Reply):
+                self.requests[effect.request].decided = True
         for checker in self.checkers:
             checker.stepped(host, event, effects)
 
-    def committed(self, host: Host) -> None:
+    def committed(self, host: Host, changes: tuple[Change, ...]) -> None:
         for checker in self.checkers:
-            checker.committed(host)
+            checker.committed(host, changes)
 
     def restarted(self, host: Host) -> None:
         self.trace.note(self.elapsed_ms, host.name, "start")
@@ -220,8 +227,8 @@ class World:
     def _deliver(self, host: str, event: Event) -> None:
         self.hosts[host].deliver(event)
 
-    def _alive(self, host: str) -> bool:
-        return self.hosts[host].up
+    def _life(self, host: str) -> int:
+        return self.hosts[host].life
 
     # ── the end ──────────────────────────────────────────────────────────────────────────────────
 

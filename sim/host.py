@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ringipam.core.durable import Change
 from ringipam.core.events import Close, DeadlinePassed, Dial, Effect, Event, Log, Persist, Reply, Send
 from ringipam.core.outbox import Outbox, Visible
 from ringipam.core.peer import Peer
@@ -45,7 +46,7 @@ class Host:
         self._alarm = 0
         self._outbox = Outbox()
         self._backlog = []
-        self.peer = Peer(self.settings, self.disk.durable, self._rng.fork(), self._now())
+        self.peer = Peer(self.settings, self.disk.read(), self._rng.fork(), self._now())
         self.world.restarted(self)
         self._take(None, self.peer.start(self._now()))
 
@@ -59,6 +60,11 @@ class Host:
         self._life += 1
         self.disk.lose_power()
         self.world.crashed(self)
+
+    @property
+    def life(self) -> int:
+        """Which process of this host runs; 0 while none does."""
+        return self._life if self.up else 0
 
     def _now(self) -> int:
         return self.world.loop.now + self.clock_offset
@@ -102,15 +108,17 @@ class Host:
             self._carry_out(effect)
         changes = self._outbox.commit()
         if changes:
-            self.disk.commit(changes, lambda ok: self._committed(life, ok))
+            self.disk.commit(changes, lambda ok: self._committed(life, changes, ok))
         self._set_alarm()
 
-    def _committed(self, life: int, ok: bool) -> None:
+    def _committed(self, life: int, changes: tuple[Change, ...], ok: bool) -> None:
         if life != self._life:
             return
-        if ok:
+        if self.paused_until > self.world.loop.now:
+            self.world.loop.at(self.paused_until, self._committed, life, changes, ok)
+        elif ok:
             self._outbox.committed()
-            self.world.committed(self)
+            self.world.committed(self, changes)
             self._advance(life)
         else:
             self._rebuild()
@@ -162,6 +170,6 @@ class Host:
             self.deliver(DeadlinePassed())
 
 
-def persisted(effects: list[Effect]) -> tuple[object, ...]:
-    """The changes a step asked for."""
-    return effects[0].changes if effects and isinstance(effects[0], Persist) else ()
+def persisted(effects: list[Effect]) -> tuple[Change, ...]:
+    """The changes a step asked for, wherever among its effects they stand."""
+    return tuple(change for effect in effects if isinstance(effect, Persist) for change in effect.changes)

@@ -42,13 +42,13 @@ class Weather:
 
 
 class Network:
-    """`deliver(host, event)` hands an event to a host; `alive(host)` says whether anybody is there."""
+    """`deliver(host, event)` hands an event to a host; `life(host)` numbers its processes, 0 while none runs."""
 
-    def __init__(self, loop: Loop, rng: Rng, deliver: Deliver, alive: Callable[[str], bool], *, codec: bool) -> None:
+    def __init__(self, loop: Loop, rng: Rng, deliver: Deliver, life: Callable[[str], int], *, codec: bool) -> None:
         self._loop = loop
         self._rng = rng
         self._deliver = deliver
-        self._alive = alive
+        self._life = life
         self._codec = codec
         self._ends: dict[int, _End] = {}
         self._next = 0
@@ -103,18 +103,24 @@ class Network:
 
     def dial(self, source: str, address: str) -> None:
         target = address.partition(":")[0]
-        if not self._alive(target):
-            self._loop.after(self._delay(source, target), self._deliver, source, DialFailed(address, "refused"))
+        life = self._life(source)
+        if not self._life(target):
+            self._loop.after(self._delay(source, target), self._dial_failed, source, life, address, "refused")
         elif self.is_cut(source, target):
-            self._loop.after(DIAL_TIMEOUT_MS, self._deliver, source, DialFailed(address, "timed out"))
+            self._loop.after(DIAL_TIMEOUT_MS, self._dial_failed, source, life, address, "timed out")
         else:
-            self._loop.after(2 * self._delay(source, target), self._connect, source, target, address)
+            self._loop.after(2 * self._delay(source, target), self._connect, source, life, target, address)
 
-    def _connect(self, source: str, target: str, address: str) -> None:
-        if not self._alive(source):
+    def _dial_failed(self, source: str, life: int, address: str, reason: str) -> None:
+        """The process that dialled hears of it, not one that was started since."""
+        if self._life(source) == life:
+            self._deliver(source, DialFailed(address, reason))
+
+    def _connect(self, source: str, life: int, target: str, address: str) -> None:
+        if self._life(source) != life:
             return
-        if not self._alive(target) or self.is_cut(source, target):
-            self._deliver(source, DialFailed(address, "lost while connecting"))
+        if not self._life(target) or self.is_cut(source, target):
+            self._dial_failed(source, life, address, "lost while connecting")
             return
         here, there = self._next + 1, self._next + 2
         self._next += 2
@@ -124,7 +130,7 @@ class Network:
         self._deliver(source, LinkUp(here, address, target))
 
     def close(self, link: int, reason: str) -> None:
-        """This end is closed now; the other hears of it a moment later."""
+        """This end is closed now; the other hears of it a moment later, behind what was sent before."""
         end = self._ends.pop(link, None)
         if end is None:
             return
@@ -132,7 +138,7 @@ class Network:
         delay = self._delay(end.host, end.other_host)
         if self.is_cut(end.host, end.other_host):
             delay = self._rng.between(*CUT_NOTICED_MS)
-        self._loop.after(delay, self._close_other, end.other_link)
+        self._loop.at(max(self._loop.now + delay, end.last_arrival), self._close_other, end.other_link)
 
     def _close_other(self, link: int) -> None:
         end = self._ends.pop(link, None)

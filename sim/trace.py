@@ -43,9 +43,9 @@ def _effect(effect: Effect) -> str:
         case Send(link, message):
             return f"{link}>{_message(message)}"
         case Persist(changes):
-            return f"Persist {len(changes)}"
+            return f"Persist {changes}"
         case Reply(request, answer):
-            return f"Reply {request} {type(answer).__name__}"
+            return f"Reply {request} {answer}"
         case _:
             return type(effect).__name__
 

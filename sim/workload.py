@@ -27,14 +27,18 @@ class Users:
     leave: int = 15
     shared_ids: int = 20
     timeout_ms: tuple[int, ...] = (2_000, 10_000, 20_000)
-    busy: dict[str, set[str]] = field(default_factory=dict)
+    busy: dict[str, dict[str, Verb]] = field(default_factory=dict)
+    """host → id → what was asked for it and not answered yet."""
+    unsure: dict[str, list[Verb]] = field(default_factory=dict)
+    """host → what a crash left without an answer: it is asked again."""
     held: dict[str, dict[str, Lease]] = field(default_factory=dict)
     count: int = 0
 
     def start(self) -> None:
         self.world.listeners.append(self._answered)
         for name in self.world.hosts:
-            self.busy[name] = set()
+            self.busy[name] = {}
+            self.unsure[name] = []
             self.held[name] = {}
             self._later(name)
 
@@ -48,9 +52,11 @@ class Users:
         if not self.world.hosts[host].up:
             return
         verb = self._choose(host)
-        if verb is None:
-            return
-        self.busy[host].add(_id(verb))
+        if verb is not None:
+            self._ask(host, verb)
+
+    def _ask(self, host: str, verb: Verb) -> None:
+        self.busy[host][_id(verb)] = verb
         request = self.world.ask(host, verb)
         if request.lost:
             self._forget(request)
@@ -88,12 +94,12 @@ class Users:
         return f"shared-{self.count % 5}" if self.rng.chance(self.shared_ids) else f"{host}-{self.count}"
 
     def _give_up(self, request: Request) -> None:
-        if request.open:
-            self.world.cancel(request)
+        self.world.cancel(request)
+        if request.cancelled:
             self._forget(request)
 
     def _forget(self, request: Request) -> None:
-        self.busy[request.host].discard(_id(request.verb))
+        self.busy[request.host].pop(_id(request.verb), None)
 
     def _answered(self, request: Request) -> None:
         holder = _id(request.verb)
@@ -107,10 +113,11 @@ class Users:
 
     def crashed(self, host: str) -> None:
         """Requests under way are lost; users ask what became of them when the host is back."""
+        self.unsure[host] += self.busy[host].values()
         self.busy[host].clear()
 
     def recover(self, host: str) -> None:
-        """After a restart, learn what is held: an unanswered request may have come true."""
+        """After a restart, learn what is held, and ask again what may have come true unheard."""
         request = self.world.ask(host, Leases())
         if isinstance(request.answer, LeaseList):
             self._learn(request)
@@ -119,7 +126,12 @@ class Users:
 
     def _learn(self, request: Request) -> None:
         assert isinstance(request.answer, LeaseList)
-        self.held[request.host] = {lease.id: lease for lease in request.answer.leases}
+        host = request.host
+        self.held[host] = {lease.id: lease for lease in request.answer.leases}
+        unsure, self.unsure[host] = self.unsure[host], []
+        for verb in unsure:
+            if _id(verb) not in self.busy[host] and self.rng.chance(700):
+                self._ask(host, verb)
 
 
 def _id(verb: Verb) -> str:

@@ -8,11 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple, assert_never
 
-from ringipam.ring.space import Rows
-
 from ringipam.claim import Claim
 from ringipam.lease import Lease
 from ringipam.messages import Ballot, Founding
+from ringipam.ring.space import Rows
 
 
 class Conflict(NamedTuple):

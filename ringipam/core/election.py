@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ringipam.ring.shares import split
-
 from ringipam.config import Mode
 from ringipam.core.durable import PutAcceptor
 from ringipam.core.identity import seeded_founding
@@ -18,6 +16,7 @@ from ringipam.core.routing import Router
 from ringipam.core.settings import name_of
 from ringipam.core.state import State
 from ringipam.messages import Accept, Accepted, Ballot, Founding, Nudge, Prepare, Promise, Rejected, Terms
+from ringipam.ring.shares import split
 
 NO_BALLOT = Ballot(0, "")
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, assert_never
 
-from ringipam.ring.ring import Ring
-
 from ringipam.address import Range
 from ringipam.core.allocator import Allocator
 from ringipam.core.donor import Donor
@@ -77,6 +75,7 @@ from ringipam.messages import (
     SpaceRequest,
     Want,
 )
+from ringipam.ring.ring import Ring
 
 _BEFORE_THE_RING = frozenset((Prepare, Accept, Nudge, Promise, Accepted, Rejected))
 

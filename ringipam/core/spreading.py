@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ringipam.ring.fingerprint import fingerprint
-
 from ringipam.address import Range
 from ringipam.core.links import Links
 from ringipam.core.routing import Router
@@ -23,6 +21,7 @@ from ringipam.messages import (
     Rumour,
     Want,
 )
+from ringipam.ring.fingerprint import fingerprint
 
 MEMBERS_PAGE = 500
 FREE_PUBLISH_MS = 1_000

@@ -8,10 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ringipam.ring.intervals import Intervals
-from ringipam.ring.ring import Joined, Ring
-from ringipam.ring.space import Rows, Space
-
 from ringipam.address import Range
 from ringipam.claim import Segment
 from ringipam.core.durable import Change, Conflict, PutConflict, PutMember, PutMeta, PutTokens, Stored
@@ -23,6 +19,9 @@ from ringipam.gossip.membership import Membership
 from ringipam.gossip.rumours import Rumours
 from ringipam.lease import Lease
 from ringipam.messages import Health, Member, Rest, Rumour
+from ringipam.ring.intervals import Intervals
+from ringipam.ring.ring import Joined, Ring
+from ringipam.ring.space import Rows, Space
 
 RUMOUR_SEGMENTS_MAX = 500
 """Bigger news than this is left to anti-entropy, which sends only what the other side lacks."""

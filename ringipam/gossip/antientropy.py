@@ -11,11 +11,10 @@ from collections.abc import Iterable
 from hashlib import blake2b
 from itertools import islice
 
-from ringipam.ring.fingerprint import fingerprint, pieces
-from ringipam.ring.ring import Ring
-
 from ringipam.claim import Segment
 from ringipam.messages import Body, Compare, Digest, Member, Print, Ranges
+from ringipam.ring.fingerprint import fingerprint, pieces
+from ringipam.ring.ring import Ring
 
 LEAF_TOKENS = 8
 """With so few tokens in a sub-range, sending them is cheaper than narrowing further."""

@@ -15,22 +15,29 @@ __all__ = ["Checker", "Violation", "all_checkers"]
 def all_checkers(world: World) -> list[Checker]:
     """A fresh set for one run."""
     from sim.checkers.answers import EveryRequestAnswered
+    from sim.checkers.asking import EveryLeaseWasAskedFor
     from sim.checkers.convergence import Convergence
     from sim.checkers.durability import AcknowledgedIsDurable
-    from sim.checkers.idempotence import SameAnswerAgain
+    from sim.checkers.idempotence import OneAllocationEach, SameAnswerAgain
     from sim.checkers.inside import LeasesInsidePossession
+    from sim.checkers.leaks import NothingLeaks
     from sim.checkers.leases import NoAddressLeasedTwice
     from sim.checkers.possession import NoAddressPossessedTwice
+    from sim.checkers.synced import DiskHoldsWhatMemoryDoes
     from sim.checkers.truth import NoSpaceIsTrue
 
     kinds = (
         NoAddressPossessedTwice,
         NoAddressLeasedTwice,
         LeasesInsidePossession,
+        EveryLeaseWasAskedFor,
         AcknowledgedIsDurable,
+        DiskHoldsWhatMemoryDoes,
         SameAnswerAgain,
+        OneAllocationEach,
         EveryRequestAnswered,
         NoSpaceIsTrue,
         Convergence,
+        NothingLeaks,
     )
     return [kind(world) for kind in kinds]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NoReturn
 
+from ringipam.core.durable import Change
 from ringipam.core.events import Effect, Event
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class Checker:
 
     def stepped(self, host: Host, event: Event | None, effects: list[Effect]) -> None: ...
 
-    def committed(self, host: Host) -> None: ...
+    def committed(self, host: Host, changes: tuple[Change, ...]) -> None: ...
 
     def restarted(self, host: Host) -> None: ...
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ringipam.core.durable import Change
 from ringipam.core.events import Leased, LeaseList, Release
 from sim.checkers.base import Checker
 
@@ -38,7 +39,7 @@ class AcknowledgedIsDurable(Checker):
                     if lease.lease in host.disk.durable.leases:
                         self.fail(f"{host.name} told that {lease.address} was released before that was durable")
 
-    def committed(self, host: Host) -> None:
+    def committed(self, host: Host, changes: tuple[Change, ...]) -> None:
         self._look(host)
 
     def restarted(self, host: Host) -> None:

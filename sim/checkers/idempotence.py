@@ -1,14 +1,21 @@
-"""Asking again for the same id and subnet gives the same lease for as long as it is held."""
+"""Asking again for the same id and subnet gives the same lease for as long as it is held, over crashes too."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ringipam.core.events import Allocate, Leased, Release
+from ringipam.core.durable import DropLease, PutLease
+from ringipam.core.events import Allocate, Effect, Event, Leased, Release
+from ringipam.lease import Lease
 from sim.checkers.base import Checker
+from sim.host import persisted
 
 if TYPE_CHECKING:
     from sim.cluster import Request, World
+    from sim.host import Host
+
+Key = tuple[str, str]
+"""An id and a subnet."""
 
 
 class SameAnswerAgain(Checker):
@@ -31,3 +38,35 @@ class SameAnswerAgain(Checker):
         before = self._told.setdefault(key, lease.lease)
         if before != lease.lease:
             self.fail(f"{request.host} gave {request.verb.id} a second lease ({lease.address}) in the same subnet")
+
+
+class OneAllocationEach(Checker):
+    """An id has at most one allocated lease in a subnet of a host, however often a retry came."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self._held: dict[str, dict[Key, str]] = {}  # host → id and subnet → lease
+        self._keys: dict[str, Key] = {}  # lease → id and subnet
+
+    def stepped(self, host: Host, event: Event | None, effects: list[Effect]) -> None:
+        for change in persisted(effects):
+            if isinstance(change, PutLease):
+                self._put(host, change.lease)
+            elif isinstance(change, DropLease):
+                key = self._keys.pop(change.lease, None)
+                if key is not None:
+                    self._held[host.name].pop(key, None)
+
+    def crashed(self, host: Host) -> None:
+        self._held[host.name] = {}
+        for lease in host.disk.durable.leases.values():
+            self._put(host, lease)
+
+    def _put(self, host: Host, lease: Lease) -> None:
+        if lease.class_ != "container":
+            return
+        key = (lease.id, str(lease.subnet))
+        self._keys[lease.lease] = key
+        before = self._held.setdefault(host.name, {}).setdefault(key, lease.lease)
+        if before != lease.lease:
+            self.fail(f"{host.name} leases {lease.address} to {lease.id}, who holds an address of {lease.subnet}")

@@ -7,16 +7,21 @@ from collections.abc import Callable
 import pytest
 
 import sim.cluster
-from ringipam.core import allocator, donor, outbox, search, spreading
+from ringipam.core import allocator, donor, outbox, search, spreading, state
+from ringipam.core.durable import Change, DropLease, PutTokens
 from ringipam.core.events import Persist
+from ringipam.lease import Lease
 from sim.checkers.answers import EveryRequestAnswered
+from sim.checkers.asking import EveryLeaseWasAskedFor
 from sim.checkers.base import Checker
 from sim.checkers.convergence import Convergence
 from sim.checkers.durability import AcknowledgedIsDurable
-from sim.checkers.idempotence import SameAnswerAgain
+from sim.checkers.idempotence import OneAllocationEach, SameAnswerAgain
 from sim.checkers.inside import LeasesInsidePossession
+from sim.checkers.leaks import NothingLeaks
 from sim.checkers.leases import NoAddressLeasedTwice
 from sim.checkers.possession import NoAddressPossessedTwice
+from sim.checkers.synced import DiskHoldsWhatMemoryDoes
 from sim.checkers.truth import NoSpaceIsTrue
 from sim.run import Plan, run
 
@@ -82,17 +87,44 @@ def nothing_is_reconciled(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(spreading.Spreading, "reconcile", lambda *_: None)
 
 
+def callers_that_left_are_served(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(allocator.Allocator, "cancel", lambda *_: None)
+
+
+def news_stays_in_memory(patch: pytest.MonkeyPatch) -> None:
+    original = state.State.change
+
+    def forgetful(self: state.State, change: Change) -> None:
+        if not isinstance(change, PutTokens) or any(claim.owner == self.me for _, claim in change.put):
+            original(self, change)
+
+    patch.setattr(state.State, "change", forgetful)
+
+
+def released_addresses_are_forgotten(patch: pytest.MonkeyPatch) -> None:
+    def forgetful(self: allocator.Allocator, lease: Lease) -> None:
+        self._state.leases.remove(lease)
+        self._state.change(DropLease(lease.lease))
+
+    patch.setattr(allocator.Allocator, "_free", forgetful)
+
+
 @pytest.mark.parametrize(
     ("plant", "checker"),
     [
         (a_donor_keeps_what_it_grants, NoAddressPossessedTwice),
+        (answers_do_not_wait_for_the_disk, NoAddressPossessedTwice),
         (a_leased_address_is_granted, NoAddressLeasedTwice),
         (a_leased_address_is_granted, LeasesInsidePossession),
         (answers_do_not_wait_for_the_disk, AcknowledgedIsDurable),
+        (news_stays_in_memory, DiskHoldsWhatMemoryDoes),
+        (callers_that_left_are_served, EveryLeaseWasAskedFor),
         (asking_again_is_a_new_request, SameAnswerAgain),
+        (asking_again_is_a_new_request, OneAllocationEach),
         (nobody_looks_at_the_time, EveryRequestAnswered),
         (one_refusal_is_enough, NoSpaceIsTrue),
         (nothing_is_reconciled, Convergence),
+        (released_addresses_are_forgotten, NothingLeaks),
     ],
     ids=lambda value: value.__name__,
 )

@@ -1,0 +1,41 @@
+"""No lease without somebody waiting for it: a caller that is gone, or was refused, holds nothing (safety.md S18)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ringipam.core.durable import PutLease
+from ringipam.core.events import Allocate, Asked, Cancelled, ClaimAddress, Effect, Event, Reply
+from sim.checkers.base import Checker
+from sim.host import persisted
+
+if TYPE_CHECKING:
+    from sim.cluster import World
+    from sim.host import Host
+
+
+class EveryLeaseWasAskedFor(Checker):
+    """Follows what each host was asked, in its own order of events; a restart begins anew."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self._waiting: dict[str, dict[int, str]] = {}  # host → request → id
+
+    def stepped(self, host: Host, event: Event | None, effects: list[Effect]) -> None:
+        waiting = self._waiting.setdefault(host.name, {})
+        match event:
+            case Asked(number, Allocate() | ClaimAddress() as verb):
+                waiting[number] = verb.id
+            case Cancelled(number):
+                waiting.pop(number, None)
+            case _:
+                pass
+        for change in persisted(effects):
+            if isinstance(change, PutLease) and change.lease.id not in waiting.values():
+                self.fail(f"{host.name} leases {change.lease.address} to {change.lease.id}, who no longer asks")
+        for effect in effects:
+            if isinstance(effect, Reply):
+                waiting.pop(effect.request, None)
+
+    def crashed(self, host: Host) -> None:
+        self._waiting.pop(host.name, None)
