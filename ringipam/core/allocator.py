@@ -30,6 +30,8 @@ ANONYMOUS = "_"
 LOW_WATER = 8
 """With fewer free addresses in a subnet than this, or than it used lately, more are asked for ahead of need."""
 USAGE_WINDOW_MS = 10_000
+UNREACHABLE_HOPE_MS = 3_000
+"""Links stand again within about this time of a mended cable; a refusal before that might not be true any more."""
 WAKE_MS = 1_000
 """Ends of quarantine are looked at this often: one commit for many, and never urgent."""
 
@@ -38,6 +40,8 @@ WAKE_MS = 1_000
 class _Waiting:
     verb: Allocate | ClaimAddress | Prime
     due_ms: int
+    hope_ms: int
+    """Until when owners that cannot be reached are waited for: a link may be about to stand again."""
     seeker: Seeker | None = None
 
 
@@ -61,7 +65,7 @@ class Allocator:
         if problem is not None:
             state.reply(request, problem)
             return
-        waiting = _Waiting(verb, state.now + verb.timeout_ms)
+        waiting = _Waiting(verb, state.now + verb.timeout_ms, state.now + UNREACHABLE_HOPE_MS)
         self._waiting[request] = waiting
         self._attempt(request, waiting)
         if not state.cluster:
@@ -131,6 +135,8 @@ class Allocator:
         if waiting.seeker is None:
             waiting.seeker = self._searches.seek(issuable, self._demand(issuable), exact=False)
         if self._searches.open_donors(issuable, waiting.seeker) or not self._searches.complete(issuable):
+            return None
+        if state.now < waiting.hope_ms and not all(map(state.members.reachable, self._searches.owners(issuable))):
             return None
         return self._no_space(subnet, waiting.seeker)
 
@@ -270,6 +276,7 @@ class Allocator:
     @property
     def deadline(self) -> int | None:
         times = [waiting.due_ms for waiting in self._waiting.values()]
+        times += [waiting.hope_ms for waiting in self._waiting.values() if waiting.hope_ms > self._state.now]
         if self._state.space.next_wake is not None:
             times.append(max(self._state.space.next_wake, self._wake_ms))
         if self._used:

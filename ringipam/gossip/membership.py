@@ -24,7 +24,7 @@ def suspicion_ms(members: int, probe_ms: int) -> int:
 class _Known:
     member: Member
     since_ms: int
-    """When its health last changed, as seen here."""
+    """When it was last seen to come or to fall silent."""
 
 
 @dataclass(slots=True)
@@ -78,7 +78,7 @@ class Membership:
         return known is not None and known.member.health is not Health.DEAD
 
     def changed_ms(self, peer: str) -> int:
-        """When the health of `peer` last changed, as seen here; 0 if unknown."""
+        """Since when `peer` is alive, or is not, as seen here; 0 if unknown."""
         known = self._known.get(peer)
         return known.since_ms if known else 0
 
@@ -111,7 +111,7 @@ class Membership:
         if not member.address or member.address.startswith(":"):
             member = member._replace(address=old.address)
         known.member = member
-        if member.health is not old.health:
+        if (member.health is Health.ALIVE) is not (old.health is Health.ALIVE):
             known.since_ms = now
         self._watch(member, now)
         return member
