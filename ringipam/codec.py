@@ -575,14 +575,14 @@ def _grant(reader: _Reader) -> Grant:
 
 
 def _put_denied(body: Denied, peers: _Peers) -> list[object]:
-    return [body.number, body.reason.value, body.holder, _put_segments(body.segments, peers)]
+    return [body.number, body.reason.value, body.holder, _put_segments(body.segments, peers), _wide(body.owned)]
 
 
 def _denied(reader: _Reader) -> Denied:
     number = reader.uint(COUNT_MAX)
     reason = Denial(reader.uint(COUNT_MAX))
     holder = reader.text(ID_LENGTH_MAX)
-    return Denied(number, reason, check_id(holder) if holder else "", _segments(reader))
+    return Denied(number, reason, check_id(holder) if holder else "", _segments(reader), reader.wide())
 
 
 def _put_introduce(body: Introduce, peers: _Peers) -> list[object]:
@@ -706,7 +706,7 @@ BODIES = (
     _Kind(6, Nudge, 0, _put_nudge, _nudge),
     _Kind(7, SpaceRequest, 7, _put_space_request, _space_request),
     _Kind(8, Grant, 3, _put_grant, _grant),
-    _Kind(9, Denied, 4, _put_denied, _denied),
+    _Kind(9, Denied, 5, _put_denied, _denied),
     _Kind(10, Introduce, 1, _put_introduce, _introduce),
     _Kind(11, Introduced, 1, _put_introduced, _introduced),
     _Kind(12, Ping, 1, _put_ping, _ping),

@@ -15,6 +15,10 @@ from ringipam.lease import Lease
 PROTOCOL_MIN = 1
 PROTOCOL_MAX = 1
 
+COUNTER_MAX = 1 << 48
+"""No correct peer ever raises an epoch, version, incarnation or round so far. What is decoded may be greater, so that
+answering a hostile value by going one higher never makes a message that nobody can decode."""
+
 
 class Ballot(NamedTuple):
     """A Paxos ballot: higher rounds win, ties by proposer (Lamport, "Paxos Made Simple", 2.2)."""
@@ -168,6 +172,8 @@ class Denial(Enum):
     IN_USE = 1
     NOT_OWNER = 2
     NO_WITNESS = 3
+    NOT_YET = 4
+    """The donor has not heard of an owner for all of the range; it may turn out to own some."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +185,8 @@ class Denied:
     holder: str
     """With IN_USE: the id that holds the address."""
     segments: tuple[Segment, ...]
+    owned: int
+    """How much of the range the donor owns, as far as it knows: a grant to it may still be on its way."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,7 +109,7 @@ BODIES: dict[type, st.SearchStrategy[Any]] = {
         counts,
     ),
     messages.Grant: st.builds(messages.Grant, counts, segments, some(extents(Rest, counts))),
-    messages.Denied: st.builds(messages.Denied, counts, st.sampled_from(Denial), st.just("") | ids, segments),
+    messages.Denied: st.builds(messages.Denied, counts, st.sampled_from(Denial), st.just("") | ids, segments, widths),
     messages.Introduce: st.builds(messages.Introduce, members),
     messages.Introduced: st.builds(messages.Introduced, peer_ids),
     messages.Ping: st.builds(messages.Ping, counts),

@@ -25,6 +25,13 @@ from ringipam.errors import (
 from ringipam.lease import Lease, network
 from ringipam.messages import Denial
 
+REFUSALS = {
+    Denial.NO_SPACE: "none free",
+    Denial.IN_USE: "in use there",
+    Denial.NOT_OWNER: "does not possess it",
+    Denial.NO_WITNESS: "waits until another member has heard of this host",
+    Denial.NOT_YET: "is still learning what it owns",
+}
 ANONYMOUS = "_"
 """Weave's id for "nobody in particular": such a lease is filed under its own address."""
 LOW_WATER = 8
@@ -173,13 +180,12 @@ class Allocator:
         used = self._used.setdefault(issuable, [0, 0])
         used[0] += 1
         low = max(LOW_WATER, sum(used) // 2)
-        if self._state.space.free.count(*issuable, at_most=low) < low:
+        if self._state.space.count_free(*issuable, at_most=low) < low:
             self._searches.prefetch(issuable, self._demand(issuable))
 
     def _no_space(self, subnet: Cidr, seeker: Seeker | None) -> NoSpaceError:
         holders = self._holders(subnet.issuable, seeker)
-        text = ", ".join(f"{h['host']} owns {h['owned']} ({h['state']})" for h in holders)
-        return NoSpaceError(f"no free address in {subnet}: {text}", holders=holders)
+        return NoSpaceError(f"no free address in {subnet}: {_in_words(holders)}", holders=holders)
 
     def _holders(self, wanted: Range, seeker: Seeker | None) -> list[dict[str, object]]:
         """Who owns how much of a range, and what that owner said."""
@@ -187,8 +193,10 @@ class Allocator:
         assert state.ring is not None
         holders: list[dict[str, object]] = []
         for peer, owned in state.ring.owners(*wanted).items():
-            if peer == state.me or (seeker is not None and peer in seeker.refused):
+            if peer == state.me:
                 said = "none free"
+            elif seeker is not None and peer in seeker.refused:
+                said = REFUSALS[seeker.refused[peer].reason]
             elif state.members.reachable(peer):
                 said = "has not answered"
             else:
@@ -306,8 +314,8 @@ class Allocator:
         if isinstance(verb, Allocate):
             subnet = verb.subnet or state.settings.subnet
             holders = self._holders(subnet.issuable, waiting.seeker)
-            text = ", ".join(f"{h['host']} owns {h['owned']} ({h['state']})" for h in holders)
-            return RequestTimeoutError(f"no free address in {subnet} within {seconds}: {text}", holders=holders)
+            text = f"no free address in {subnet} within {seconds}: {_in_words(holders)}"
+            return RequestTimeoutError(text, holders=holders)
         assert isinstance(verb, ClaimAddress)
         wanted = Range(verb.address, verb.address + 1)
         shown = to_address(verb.family, verb.address)
@@ -342,3 +350,7 @@ class Allocator:
             reason = self._searches.waiting_for(wanted, exact=exact) if self._state.ring else self._election.explain()
             shown.append({"id": verb.id, "subnet": text, "waiting_for": reason})
         return shown
+
+
+def _in_words(holders: list[dict[str, object]]) -> str:
+    return ", ".join(f"{h['host']} owns {h['owned']} ({h['state']})" for h in holders)

@@ -23,15 +23,18 @@ RETURNED_SIZE_MAX = 8
 """Free fragments up to this size go back to the neighbour that surrounds them."""
 RESERVE = 32
 """What this peer keeps free for itself before it returns anything."""
+IDLE_ROUNDS = 30
+"""Rounds of housekeeping that a fragment must lie idle: five minutes, so that space asked for ahead of need stays."""
 HOUSEKEEPING_MAX = 64
 """Ring writes of one kind in one round of housekeeping, so that no round makes a large message."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Held:
-    """A newcomer's request, waiting for a witness."""
+    """A newcomer's request, waiting for one of the members asked to be its witness."""
 
     request: SpaceRequest
+    asked: tuple[str, ...]
     expires_ms: int
 
 
@@ -41,6 +44,7 @@ class Donor:
         self._router = router
         self._witnessed: set[str] = set()
         self._held: dict[str, _Held] = {}
+        self._idle_rounds: dict[Range, int] = {}
         self._due_ms = state.now + state.settings.housekeeping_ms
 
     # ── requests ─────────────────────────────────────────────────────────────────────────────────
@@ -96,16 +100,23 @@ class Donor:
         self._router.send(asker, Grant(number, segments, rests))
 
     def _deny(self, asker: str, request: SpaceRequest, reason: Denial, holder: str = "") -> None:
-        """Say no, and what this peer gave away of the range: the asker may not have heard who has it now (S17)."""
+        """Say no, and what was granted of the range: the asker may not have heard who has it now (S17).
+
+        A copy of this request is not answered again either, so that nobody is granted what it no longer wants (S16).
+        """
         state = self._state
         assert state.ring is not None
-        given = (
+        owners = state.ring.owners(request.start, request.end)
+        if reason in (Denial.NO_SPACE, Denial.NOT_OWNER) and sum(owners.values()) < request.end - request.start:
+            reason = Denial.NOT_YET
+        state.answered[asker] = request.number
+        granted = (
             segment
             for segment in state.ring.segments(request.start, request.end)
-            if segment.claim.owner != state.me and (request.exact or segment.claim.writer == state.me)
+            if segment.claim.owner != state.me and segment.claim.version > 1
         )
-        told = tuple(islice(given, SEGMENTS_TOLD_MAX))
-        self._router.send(asker, Denied(request.number, reason, holder, told))
+        told = tuple(islice(granted, SEGMENTS_TOLD_MAX))
+        self._router.send(asker, Denied(request.number, reason, holder, told, owners.get(state.me, 0)))
 
     # ── newcomers (S4) ───────────────────────────────────────────────────────────────────────────
 
@@ -118,7 +129,10 @@ class Donor:
         if asker in self._witnessed:
             return True
         assert state.ring is not None
-        return asker in state.ring.owners() or not self._others(asker)
+        if asker in state.ring.owners():
+            self._witnessed.add(asker)  # whoever has the ring knows its owners
+            return True
+        return not self._others(asker)
 
     def _others(self, asker: str) -> list[str]:
         return [peer for peer in self._state.members.others() if peer != asker]
@@ -130,15 +144,18 @@ class Donor:
         if member is None or not others:
             self._deny(asker, request, Denial.NO_WITNESS)
             return
-        self._held[asker] = _Held(request, state.now + request.valid_ms)
+        self._held[asker] = _Held(request, tuple(others[:WITNESSES]), state.now + request.valid_ms)
         for peer in others[:WITNESSES]:
             self._router.send(peer, Introduce(member))
 
-    def introduced(self, _witness: str, message: Introduced) -> None:
-        """A second member holds the newcomer durably."""
+    def introduced(self, witness: str, message: Introduced) -> None:
+        """A second member holds the newcomer durably; only one that was asked counts."""
+        held = self._held.get(message.peer)
+        if held is None or witness not in held.asked:
+            return
+        del self._held[message.peer]
         self._witnessed.add(message.peer)
-        held = self._held.pop(message.peer, None)
-        if held is not None and self._state.now < held.expires_ms:
+        if self._state.now < held.expires_ms:
             self.asked(message.peer, held.request)
 
     # ── housekeeping ─────────────────────────────────────────────────────────────────────────────
@@ -152,6 +169,7 @@ class Donor:
         if state.now < self._due_ms:
             return
         self._due_ms = state.now + state.settings.housekeeping_ms
+        self._held = {asker: held for asker, held in self._held.items() if held.expires_ms > state.now}
         if state.ring is None:
             return
         self._return_fragments()
@@ -163,16 +181,30 @@ class Donor:
         """Small free ranges inside another's go back to it, so that the ring shrinks again after churn."""
         state = self._state
         assert state.ring is not None
+        idle = {}
+        for fragment in state.ring.ranges_of(state.me):
+            if fragment.size <= RETURNED_SIZE_MAX and self._surrounded_by(fragment) and self._spare(fragment):
+                idle[fragment] = self._idle_rounds.get(fragment, 0) + 1
+        self._idle_rounds = idle
+        for fragment in [fragment for fragment, rounds in idle.items() if rounds >= IDLE_ROUNDS][:HOUSEKEEPING_MAX]:
+            self._give(self._surrounded_by(fragment), 0, fragment)
+
+    def _surrounded_by(self, fragment: Range) -> str:
+        """The reachable peer that owns what lies before and behind a range of ours, or ""."""
+        state = self._state
+        assert state.ring is not None
         universe = state.universe.range
-        returned = 0
-        for start, end in state.ring.ranges_of(state.me):
-            if end - start > RETURNED_SIZE_MAX or start == universe.start or end == universe.end:
-                continue
-            before, after = state.ring.at(start - 1).owner, state.ring.at(end).owner
-            if before != after or not before or not state.members.reachable(before):
-                continue
-            idle = state.space.free.count(start, end) == end - start and state.owns(start, end)
-            spare = state.space.free.count(*universe, at_most=RESERVE + end - start) >= RESERVE + end - start
-            if idle and spare and returned < HOUSEKEEPING_MAX:
-                self._give(before, 0, Range(start, end))
-                returned += 1
+        if fragment.start == universe.start or fragment.end == universe.end:
+            return ""
+        before, after = state.ring.at(fragment.start - 1).owner, state.ring.at(fragment.end).owner
+        return before if before == after and state.members.reachable(before) else ""
+
+    def _spare(self, fragment: Range) -> bool:
+        """Whether all of it is free, and enough is left without it."""
+        state = self._state
+        enough = RESERVE + fragment.size
+        return (
+            state.space.count_free(*fragment) == fragment.size
+            and state.owns(*fragment)
+            and state.space.count_free(*state.universe.range, at_most=enough) == enough
+        )

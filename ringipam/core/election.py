@@ -15,7 +15,7 @@ from ringipam.core.links import Links
 from ringipam.core.routing import Router
 from ringipam.core.settings import name_of
 from ringipam.core.state import State
-from ringipam.messages import Accept, Accepted, Ballot, Founding, Nudge, Prepare, Promise, Rejected, Terms
+from ringipam.messages import COUNTER_MAX, Accept, Accepted, Ballot, Founding, Nudge, Prepare, Promise, Rejected, Terms
 from ringipam.ring.shares import split
 
 NO_BALLOT = Ballot(0, "")
@@ -25,7 +25,6 @@ NO_BALLOT = Ballot(0, "")
 class _Proposal:
     ballot: Ballot
     terms: Terms
-    give_up_ms: int
     hurry_ms: int
     """From when on a quorum is enough and no more electors are waited for."""
     promises: dict[str, Promise] = field(default_factory=dict)
@@ -140,7 +139,7 @@ class Election:
         self._round = max(self._round, promised.round) + 1
         ballot = Ballot(self._round, state.me)
         wait = state.settings.election_ms
-        self._proposal = _Proposal(ballot, terms, state.now + 2 * wait, state.now + wait)
+        self._proposal = _Proposal(ballot, terms, state.now + wait)
         prepare = Prepare(ballot, terms)
         for peer in self._electors():
             self._router.send(peer, prepare)
@@ -190,7 +189,7 @@ class Election:
     def rejected(self, sender: str, message: Rejected) -> None:
         if self._proposal is None or message.ballot != self._proposal.ballot:
             return
-        if message.promised is not None:
+        if message.promised is not None and message.promised.round < COUNTER_MAX:
             self._round = max(self._round, message.promised.round)
         if message.reason:
             self._state.warn(f"election {sender}", f"{name_of(sender)} does not accept the election: {message.reason}")
@@ -210,6 +209,8 @@ class Election:
                 self._router.send(sender, self._objection(message) or self._accept(message))
 
     def _objection(self, message: Prepare | Accept) -> Rejected | None:
+        if message.ballot.round >= COUNTER_MAX:
+            return Rejected(message.ballot, None, f"no correct host gets to round {message.ballot.round}")
         mine = self._terms()
         if mine == message.terms:
             self._state.warnings.pop("election", None)
@@ -227,6 +228,10 @@ class Election:
         if message.ballot < mine.promised:
             return Rejected(message.ballot, mine.promised, "")
         self._remember(PutAcceptor(message.ballot, mine.accepted_ballot, mine.accepted))
+        if message.ballot.proposer != state.me and self._due_ms is not None:
+            # Let that proposer finish: many hosts that outbid each other never do.
+            wait = state.settings.election_ms
+            self._due_ms = max(self._due_ms, state.now + 2 * wait + state.rng.below(4 * wait))
         return Promise(message.ballot, mine.accepted_ballot, mine.accepted)
 
     def _accept(self, message: Accept) -> Accepted | Rejected:

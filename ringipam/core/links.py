@@ -8,9 +8,10 @@ from ringipam.config import PORT_DEFAULT, format_endpoint, parse_endpoint
 from ringipam.core.events import Close, Dial, LinkUp, Send
 from ringipam.core.settings import name_of
 from ringipam.core.state import State
-from ringipam.errors import RequestError
+from ringipam.errors import PeerError, RequestError
 from ringipam.messages import PROTOCOL_MAX, PROTOCOL_MIN, Hello, Refused
 
+REFUSALS_MAX = 100
 GREETING_MS = 5_000
 """A link whose other end has not greeted by then is closed."""
 
@@ -49,6 +50,7 @@ class Links:
         self._forgotten: set[str] = set()
         self.refusals: dict[str, str] = {}
         """Why which peer is refused, or refuses us."""
+        self._listed = dict.fromkeys(state.settings.dial, "")
         for address in state.settings.dial:
             self.add_target(address, configured=True)
 
@@ -73,8 +75,11 @@ class Links:
         return hello
 
     def configured(self) -> dict[str, str]:
-        """The addresses this peer was launched with → who answered there, or ""."""
-        return {address: target.peer for address, target in self._targets.items() if target.configured}
+        """The addresses this peer was launched with → who answered there, or "": the electorate of a new ring.
+
+        Neither `forget` nor `connect` changes it (safety.md S5).
+        """
+        return dict(self._listed)
 
     # ── dialling ─────────────────────────────────────────────────────────────────────────────────
 
@@ -92,12 +97,11 @@ class Links:
         for address in addresses:
             del self._targets[address]
             self._state.warnings.pop(f"dial {address}", None)
-        known = peer in self._state.members
-        self._forgotten.add(peer)
-        gone = [key for key in self.refusals if key == peer or key in addresses]
-        for key in gone:
-            del self.refusals[key]
-        return bool(addresses) or known or bool(gone)
+        refused = self.refusals.pop(peer, None)
+        if not addresses and peer not in self._state.members and refused is None:
+            return False
+        self._forgotten.update((peer, *addresses))
+        return True
 
     def _address_of(self, peer: str) -> str:
         member = self._state.members.get(peer)
@@ -106,11 +110,17 @@ class Links:
     def follow_members(self) -> None:
         """Dial members that are not linked, as long as few enough links stand."""
         state = self._state
-        for peer in state.members.others():
+        addresses = {self._address_of(peer) for peer in state.members.others()}
+        for address in [a for a, t in self._targets.items() if not t.configured and self._idle(t)]:
+            # Where nobody answered, somebody else's turn comes: many dead members must not hide a live one.
+            if address not in addresses or self._targets[address].delay_ms >= state.settings.redial_max_ms:
+                del self._targets[address]
+        for peer in state.rng.shuffled(state.members.others()):
             if len(self._targets) >= state.settings.links_dialled_max:
                 return
             address = self._address_of(peer)
-            if peer not in self._by_peer and peer not in self._forgotten and address and not address.startswith(":"):
+            unknown = not address or address.startswith(":")
+            if peer not in self._by_peer and not unknown and self._forgotten.isdisjoint((peer, address)):
                 self.add_target(address, configured=False)
 
     @property
@@ -133,10 +143,10 @@ class Links:
                 link.greet_by_ms = state.now + GREETING_MS
                 self._close(number, "it never said who it is")
 
-    def _back_off(self, target: _Target, *, at_least_ms: int = 0) -> None:
+    def _back_off(self, target: _Target) -> None:
         """Wait longer after each failure, with jitter, so that peers do not redial in step."""
         settings = self._state.settings
-        delay = max(target.delay_ms, at_least_ms)
+        delay = target.delay_ms
         target.due_ms = self._state.now + delay // 2 + self._state.rng.below(delay // 2 + 1)
         target.delay_ms = min(settings.redial_max_ms, target.delay_ms * 2)
 
@@ -218,11 +228,14 @@ class Links:
         entry = self._links.get(link)
         if entry is None:
             return False
+        if entry.peer and entry.peer != hello.peer:
+            raise PeerError(f"{entry.peer} now says it is {hello.peer}")
         entry.peer = hello.peer
         target = self._targets.get(entry.dialled)
         if hello.peer == self._state.me:
             # Its own address in the list of peers is not another host (weave #1881).
             self._targets.pop(entry.dialled, None)
+            self._listed.pop(entry.dialled, None)
             self._close(link, "that is this peer itself")
             return False
         reason = self._objection(hello)
@@ -232,6 +245,8 @@ class Links:
         if target is not None:
             target.peer = hello.peer
             target.delay_ms = self._state.settings.redial_min_ms
+            if entry.dialled in self._listed:
+                self._listed[entry.dialled] = hello.peer
             self._state.warnings.pop(f"dial {entry.dialled}", None)
         entry.hello = hello
         for known in [peer for peer in self.refusals if name_of(peer) == name_of(hello.peer)]:
@@ -259,6 +274,8 @@ class Links:
         if self.refusals.get(peer) != reason:
             state.log("error", f"refusing {peer}: {reason}")
         self.refusals[peer] = reason
+        if len(self.refusals) > REFUSALS_MAX:
+            del self.refusals[next(iter(self.refusals))]
         state.emit(Send(link, Refused(reason)))
         entry = self._links[link]
         if entry.hello is not None and self._by_peer.get(peer) == link:
@@ -295,6 +312,9 @@ class Links:
         if other is not None:
             standing = self._links[other]
             assert standing.hello is not None
+            if hello.boot < standing.hello.boot:
+                self._close(link, "a link to a later start of this peer stands")
+                return False
             restarted = hello.boot > standing.hello.boot
             if not restarted and self._dialler(standing, peer) < self._dialler(self._links[link], peer):
                 self._close(link, "a link to this peer stands already")

@@ -19,6 +19,7 @@ MEMBER_LEASES_MAX = 1_000_000
 @dataclass(slots=True)
 class _Listing:
     request: int
+    id: str | None
     due_ms: int
     waiting: set[str]
     missing: list[str]
@@ -44,7 +45,7 @@ class Listings:
         reachable = [peer for peer in others if state.members.reachable(peer)]
         missing = [name_of(peer) for peer in others if not state.members.reachable(peer)]
         self._counter += 1
-        listing = _Listing(request, state.now + verb.timeout_ms, set(reachable), missing, own)
+        listing = _Listing(request, verb.id, state.now + verb.timeout_ms, set(reachable), missing, own)
         self._open[self._counter] = listing
         for peer in reachable:
             self._router.send(peer, LeaseQuery(self._counter, ""))
@@ -63,7 +64,7 @@ class Listings:
         listing = self._open.get(page.number)
         if listing is None or sender not in listing.waiting:
             return
-        listing.leases.extend(page.leases)
+        listing.leases.extend(lease for lease in page.leases if listing.id in (None, lease.id))
         listing.counts[sender] = listing.counts.get(sender, 0) + len(page.leases)
         if page.more and page.leases and listing.counts[sender] < MEMBER_LEASES_MAX:
             self._router.send(sender, LeaseQuery(page.number, page.leases[-1].lease))

@@ -39,11 +39,11 @@ from ringipam.core.listing import Listings
 from ringipam.core.rng import Rng
 from ringipam.core.routing import Router
 from ringipam.core.search import Searches
-from ringipam.core.settings import Settings
+from ringipam.core.settings import Settings, name_of
 from ringipam.core.spreading import Spreading
 from ringipam.core.state import State
 from ringipam.core.views import Views
-from ringipam.errors import NotFoundError
+from ringipam.errors import NotFoundError, PeerError
 from ringipam.lease import Lease
 from ringipam.messages import (
     Accept,
@@ -210,8 +210,8 @@ class Peer:
     def _forget(self, peer: str) -> NotFoundError | None:
         """By peer id, unique name, `name.uid-prefix`, or address."""
         known = {*self._state.members.others(), *self._links.refusals}
-        matches = sorted(p for p in known if p == peer or p.rpartition(".")[0] == peer or p.startswith(f"{peer}"))
-        exact = [p for p in matches if peer in (p, p.rpartition(".")[0])]
+        matches = sorted(p for p in known if p.startswith(peer) and len(peer) >= len(name_of(p)))
+        exact = [p for p in matches if peer in (p, name_of(p))]
         chosen = exact if len(exact) == 1 else matches
         if len(chosen) > 1:
             return NotFoundError(f"{peer} may be {', '.join(chosen)}: name one of them")
@@ -280,24 +280,17 @@ class Peer:
 
     def _granted(self, donor: str, grant: Grant) -> None:
         state = self._state
-        universe = state.universe.range
-        ours = all(
-            segment.claim.owner == state.me
-            and segment.claim.writer == donor
-            and universe.covers(Range(segment.start, segment.end))
-            for segment in grant.segments
-        )
-        if not ours:
-            state.log("warning", f"{donor} sent a grant that is not its own to make; it was ignored")
-            return
+        state.check(grant.segments)
+        if any(segment.claim.owner != state.me or segment.claim.writer != donor for segment in grant.segments):
+            raise PeerError(f"{donor} sent a grant that is not its own to make")
         state.join(grant.segments, donor, grant.rests)
         state.gained = True
         self._searches.granted(grant.number)
 
     def _denied(self, donor: str, denied: Denied) -> None:
         state = self._state
-        if all(state.universe.range.covers(Range(s.start, s.end)) for s in denied.segments):
-            state.join(denied.segments, donor)
+        state.check(denied.segments)
+        state.join(denied.segments, donor)
         self._searches.denied(donor, denied)
         state.gained = True
 

@@ -56,6 +56,8 @@ class Router:
             self._note(envelope)
             if envelope.origin != neighbour:
                 self._via[envelope.origin] = neighbour
+                if len(self._via) > SEEN_MAX:
+                    del self._via[next(iter(self._via))]
         elif envelope.origin != neighbour:
             return False
         if envelope.target == state.me:
@@ -76,10 +78,11 @@ class Router:
             envelope.hops - 1,
             envelope.body,
         )
+        via = self._via.get(target, arrived_by)
         if self._link_to(target) is not None:
             towards = [target]
-        elif self._via.get(target, arrived_by) != arrived_by:
-            towards = [self._via[target]]
+        elif via != arrived_by and self._link_to(via) is not None:
+            towards = [via]
         else:
             towards = [peer for peer in self._neighbours() if peer not in (arrived_by, envelope.origin)]
         for peer in towards:

@@ -7,7 +7,8 @@ part of the range meanwhile is asked anew (safety.md S17). So an error for lack 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from ringipam.address import Range
 from ringipam.core.routing import Router
@@ -50,7 +51,16 @@ class Search:
     """For a prefetch: not before this."""
 
 
-Key = tuple[Range, bool, bool]
+class Key(NamedTuple):
+    """What tells searches apart."""
+
+    wanted: Range
+    exact: bool
+    urgent: bool
+
+
+FOR_NOW = (Denial.NO_WITNESS, Denial.NOT_YET)
+"""Refusals that may soon be otherwise: the donor is asked again."""
 
 
 class Searches:
@@ -64,7 +74,7 @@ class Searches:
 
     def seek(self, wanted: Range, want: int, *, exact: bool) -> Seeker:
         """Begin to look for space on behalf of a request, until `stop`."""
-        search = self._searches.setdefault((wanted, exact, True), Search(wanted, exact, want))
+        search = self._searches.setdefault(Key(wanted, exact, urgent=True), Search(wanted, exact, want))
         search.want = max(search.want, want)
         seeker = Seeker(self._counter)
         search.seekers.append(seeker)
@@ -72,14 +82,15 @@ class Searches:
         return seeker
 
     def stop(self, wanted: Range, seeker: Seeker, *, exact: bool) -> None:
-        search = self._searches[wanted, exact, True]
+        search = self._searches[Key(wanted, exact, urgent=True)]
         search.seekers.remove(seeker)
         if not search.seekers:
-            del self._searches[wanted, exact, True]
+            del self._searches[Key(wanted, exact, urgent=True)]
 
     def prefetch(self, wanted: Range, want: int) -> None:
         """Ask for space nobody waits for yet, once, unless a donor denied it a moment ago."""
-        search = self._searches.setdefault((wanted, False, False), Search(wanted, False, want))
+        key = Key(wanted, exact=False, urgent=False)
+        search = self._searches.setdefault(key, Search(wanted, False, want))
         search.want = want
         if search.asking is None and self._state.now >= search.resting_until_ms:
             donor = self._choose(search, [peer for peer in self.owners(wanted) if self._state.members.reachable(peer)])
@@ -107,7 +118,7 @@ class Searches:
             peer
             for peer in self.owners(wanted)
             if self._state.members.reachable(peer)
-            and (peer not in seeker.refused or seeker.refused[peer].reason is Denial.NO_WITNESS)
+            and (peer not in seeker.refused or seeker.refused[peer].reason in FOR_NOW)
         ]
 
     def _choose(self, search: Search, candidates: list[str]) -> str | None:
@@ -159,7 +170,7 @@ class Searches:
         if found is not None:
             key, search = found
             search.asking = None
-            if not key[2]:
+            if not key.urgent:
                 del self._searches[key]
 
     def denied(self, sender: str, denied: Denied) -> None:
@@ -167,14 +178,20 @@ class Searches:
         if found is None:
             return
         _, search = found
+        if search.asking is None or search.asking.donor != sender:
+            return
         search.asking = None
         search.resting_until_ms = self._state.now + PREFETCH_REST_MS
+        if denied.reason in (Denial.NO_SPACE, Denial.NOT_OWNER):
+            # It owns more than it knows of: the grant, or the news of it, is still on its way there.
+            behind = self.owners(search.wanted).get(sender, 0) > denied.owned
+            denied = replace(denied, reason=Denial.NOT_YET) if behind else denied
         number = denied.number & 0xFFFFFFFF
         for seeker in search.seekers:
             if seeker.joined < number:
                 seeker.refused[sender] = denied
-        if denied.reason is Denial.NO_WITNESS:
-            search.again_ms[sender] = self._state.now + self._state.settings.donor_ms
+        if denied.reason in FOR_NOW:
+            search.again_ms[sender] = self._state.now + self._state.settings.donor_ms // 4
 
     def moved(self, pieces: Iterable[tuple[Range, str]]) -> None:
         """The ring changed: who gained part of a wanted range may have space there now (S17)."""
@@ -193,8 +210,10 @@ class Searches:
         for search in self._searches.values():
             if search.asking is not None:
                 times.append(search.asking.due_ms)
+            elif search.seekers:
+                times.extend(due for due in search.again_ms.values() if due > self._state.now)
             else:
-                times.extend(due for due in search.again_ms.values() if due > self._state.now and search.seekers)
+                times.append(search.resting_until_ms)
         return min(times, default=None)
 
     def tick(self) -> None:
@@ -206,12 +225,14 @@ class Searches:
                 search.again_ms[asking.donor] = state.now + state.settings.donor_ms
                 search.resting_until_ms = state.now + PREFETCH_REST_MS
                 self._router.unanswered(asking.donor)
-            if key[2]:
+            if key.urgent:
                 self._advance(search)
+            elif search.asking is None and search.resting_until_ms <= state.now:
+                del self._searches[key]
 
     def waiting_for(self, wanted: Range, *, exact: bool) -> str:
         """Whom a search has asked just now, for `status`."""
-        search = self._searches.get((wanted, exact, True))
+        search = self._searches.get(Key(wanted, exact, urgent=True))
         if search is None or search.asking is None:
             return "a donor to become reachable"
         return f"an answer of {name_of(search.asking.donor)}"

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-from ringipam.address import Range
 from ringipam.core.links import Links
 from ringipam.core.routing import Router
 from ringipam.core.state import State
@@ -115,15 +112,12 @@ class Spreading:
         for rumour in self._state.rumours.wanted(sender, self._offered.pop(sender, None), want):
             self._router.send(sender, rumour)
 
-    def _inside(self, ranges: Iterable[tuple[int, int, object]]) -> bool:
-        universe = self._state.universe.range
-        return all(universe.covers(Range(start, end)) for start, end, _ in ranges)
-
     def told(self, sender: str, rumour: Rumour) -> None:
         """Join a rumour; pass it on under its own number only if it was news here."""
         state = self._state
-        if state.rumours.seen(rumour.rumour) or not self._inside(rumour.segments):
+        if state.rumours.seen(rumour.rumour):
             return
+        state.check(rumour.segments)
         state.rumours.note(rumour.rumour)
         state.join(rumour.segments, sender, rumour=rumour)
         state.learn(rumour.members, sender, rumour=rumour)
@@ -139,7 +133,8 @@ class Spreading:
 
     def compared(self, sender: str, compare: Compare) -> None:
         ring = self._state.ring
-        if ring is not None and self._inside(compare.prints):
+        self._state.check_ranges(compare.prints)
+        if ring is not None:
             for answer in compared(ring, compare):
                 self._router.send(sender, answer)
 
@@ -150,8 +145,7 @@ class Spreading:
 
     def ranges(self, sender: str, ranges: Ranges) -> None:
         state = self._state
-        if not self._inside(ranges.segments):
-            return
+        state.check(ranges.segments)
         state.join(ranges.segments, sender)
         if ranges.answer:
             assert state.ring is not None

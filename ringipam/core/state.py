@@ -15,10 +15,11 @@ from ringipam.core.events import Answer, Effect, Log, Persist, Reply
 from ringipam.core.leases import LeaseBook
 from ringipam.core.rng import Rng
 from ringipam.core.settings import Settings
+from ringipam.errors import PeerError
 from ringipam.gossip.membership import Membership
 from ringipam.gossip.rumours import Rumours
 from ringipam.lease import Lease
-from ringipam.messages import Health, Member, Rest, Rumour
+from ringipam.messages import COUNTER_MAX, Health, Member, Rest, Rumour
 from ringipam.ring.intervals import Intervals
 from ringipam.ring.ring import Joined, Ring
 from ringipam.ring.space import Rows, Space
@@ -75,14 +76,14 @@ class State:
         assert self.ring is not None
         for owned in self.ring.ranges_of(self.me):
             self.space.add(owned.start, owned.end)
-        for conflict in self.conflicts.values():
-            self.space.remove(conflict.start, conflict.end)
-        for start, end in self.excluded:
-            self.space.remove(start, end)
         for start, (end, until) in sorted(stored.quarantine.items()):
             for owned in self.ring.ranges_of(self.me, start, end):
                 # A clock that was set back must not make a rest longer than it was meant to be.
                 self.space.rest(owned.start, owned.end, min(until, self.now + self.settings.quarantine_ms))
+        for conflict in self.conflicts.values():
+            self.space.remove(conflict.start, conflict.end)
+        for start, end in self.excluded:
+            self.space.remove(start, end)
         for lease in self.leases:
             address = int(lease.address)
             if not self.inside(lease.address.version, address):
@@ -117,6 +118,20 @@ class State:
             mine.discard(conflict.start, conflict.end)
         return list(mine)
 
+    def check(self, segments: Iterable[Segment]) -> None:
+        """Raise PeerError, before anything is changed, on what no correct peer sends."""
+        self.check_ranges(segments)
+        if any(max(segment.claim.stamp) > COUNTER_MAX for segment in segments):
+            raise PeerError("an epoch or version beyond all reason")
+
+    def check_ranges(self, ranges: Iterable[tuple[int, int, object]]) -> None:
+        """Likewise of ranges that do not lie inside the universe, in order and apart: work is bounded by them."""
+        reached = self.universe.range.start
+        for start, end, _ in ranges:
+            if not reached <= start < end <= self.universe.range.end:
+                raise PeerError(f"ranges out of order, overlapping or outside {self.universe}")
+            reached = end
+
     # ── the way in for ring news ─────────────────────────────────────────────────────────────────
 
     def join(
@@ -147,13 +162,21 @@ class State:
             if old.owner == self.me and new.owner != self.me:
                 self.rows(self.space.remove(start, end))
             elif new.owner == self.me and old.owner != self.me:
-                self._gain(start, end, rests, first=not old.version)
+                self._gain(start, end, rests, first=new.version == 1)
         self.gained = True
+        self._learn_owners(joined, source)
         if rumour is not None:
             self.rumours.add(rumour, source)
         elif len(joined.segments) <= RUMOUR_SEGMENTS_MAX:
             self.spread(joined.segments, (), source)
         return joined
+
+    def _learn_owners(self, joined: Joined, source: str) -> None:
+        """Whoever owns space is a member, met or not: a removal must ask it (S4), and probes tell if it is there."""
+        owners = dict.fromkeys(new.owner for *_, new in joined.changed)
+        strangers = [owner for owner in owners if owner and owner not in self.members]
+        if strangers:
+            self.learn([Member(owner, "", 0, Health.ALIVE, 0) for owner in strangers], source)
 
     def _gain(self, start: int, end: int, rests: tuple[Rest, ...] | None, *, first: bool) -> None:
         self.space.add(start, end)
@@ -189,7 +212,11 @@ class State:
         if end - start < len(self.leases):
             found = (self.leases.at(self.universe.family, address) for address in range(start, end))
             return [lease for lease in found if lease is not None]
-        return [lease for lease in self.leases if start <= int(lease.address) < end]
+        return [
+            lease
+            for lease in self.leases
+            if lease.address.version == self.universe.family and start <= int(lease.address) < end
+        ]
 
     # ── members ──────────────────────────────────────────────────────────────────────────────────
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ringipam.messages import Ack, Body, Health, Member, Ping, PingRequest
+from ringipam.messages import COUNTER_MAX, Ack, Body, Health, Member, Ping, PingRequest
 
 HELPERS = 3
 """How many others are asked to ping a member that did not answer (SWIM's k)."""
@@ -95,6 +95,8 @@ class Membership:
 
     def merge(self, member: Member, now: int) -> Member | None:
         """Take `member` in if it is news; what is news to others then (perhaps a refutation), else None."""
+        if member.incarnation > COUNTER_MAX:
+            return None
         if member.peer == self._me:
             if (member.incarnation, member.health.value) > (self.me.incarnation, Health.ALIVE.value):
                 self._known[self._me].member = self.me._replace(incarnation=member.incarnation)
@@ -176,13 +178,11 @@ class Membership:
     def _begin_probe(self, now: int) -> list[tuple[str, Body]]:
         """Probe the next member in turn. The dead are not probed: they refute when a link to them stands again."""
         self._next_probe_ms = now + self._probe_ms
-        if not self._round:
-            self._round = self._shuffle(self.others())
+        self._round = [peer for peer in self._round if self.reachable(peer)]
+        self._round = self._round or self._shuffle([peer for peer in self.others() if self.reachable(peer)])
         if not self._round:
             return []
         peer = self._round.pop()
-        if not self.reachable(peer):
-            return []
         self._sequence += 1
         patience = self._timeout_ms * (1 + self._local_health)
         self._probe = _Probe(peer, self._sequence, now + patience, now + 2 * patience)
@@ -193,12 +193,14 @@ class Membership:
         match message:
             case Ping(sequence):
                 return [(sender, Ack(sequence))]
+            case PingRequest(_, peer) if peer == self._me or peer not in self._known:
+                return []
             case PingRequest(sequence, peer):
                 self._sequence += 1
                 self._helping[self._sequence] = (sender, sequence)
                 if len(self._helping) > 100:
                     del self._helping[next(iter(self._helping))]
-                return [(peer, Ping(self._sequence))] if peer in self._known else []
+                return [(peer, Ping(self._sequence))]
             case Ack(sequence):
                 if self._probe is not None and self._probe.sequence == sequence:
                     self._probe = None
