@@ -111,9 +111,11 @@ class Links:
         """Dial members that are not linked, as long as few enough links stand."""
         state = self._state
         addresses = {self._address_of(peer) for peer in state.members.others()}
+        full = len(self._targets) >= state.settings.links_dialled_max
         for address in [a for a, t in self._targets.items() if not t.configured and self._idle(t)]:
             # Where nobody answered, somebody else's turn comes: many dead members must not hide a live one.
-            if address not in addresses or self._targets[address].delay_ms >= state.settings.redial_max_ms:
+            tried = self._targets[address].delay_ms >= state.settings.redial_max_ms
+            if address not in addresses or (full and tried):
                 del self._targets[address]
         for peer in state.rng.shuffled(state.members.others()):
             if len(self._targets) >= state.settings.links_dialled_max:

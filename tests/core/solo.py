@@ -11,6 +11,7 @@ from ringipam.core.events import (
     Asked,
     ClaimAddress,
     DeadlinePassed,
+    Dial,
     Effect,
     Event,
     Leased,
@@ -48,6 +49,7 @@ class Solo:
         self.answers: dict[int, Answer] = {}
         self.sent: list[tuple[str, Body]] = []
         self.effects: list[Effect] = []
+        self.dialled: list[str] = []
         self._links: dict[str, int] = {}
         self._requests = 0
         self._starts = 0
@@ -76,6 +78,8 @@ class Solo:
                     self.sent.append((target, body))
                 case Reply(request, answer):
                     self.answers[request] = answer
+                case Dial(address):
+                    self.dialled.append(address)
                 case _:
                     pass
 

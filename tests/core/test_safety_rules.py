@@ -13,6 +13,7 @@ from ringipam.core.events import (
     Allocate,
     Asked,
     Cancelled,
+    DialFailed,
     Forget,
     Leased,
     LeaseList,
@@ -717,3 +718,21 @@ def test_a_cluster_wide_lookup_of_one_id_shows_that_id_only() -> None:
     solo.hear(B, LeasePage(query.number, tuple(theirs), False))
 
     assert solo.answers[number] == LeaseList((lease, theirs[0]))
+
+
+def test_many_dead_members_do_not_keep_a_live_one_from_being_dialled() -> None:
+    solo = Solo()
+    solo.meet(B)
+    dead = tuple(Member(f"d{n}.{n:012x}", f"d{n}:1", 3, Health.DEAD, 0) for n in range(60))
+    solo.hear(B, Rumour(1, (), dead))
+    solo.hear(B, Rumour(2, (), (Member(C, "c:6783", 1, Health.ALIVE, 0),)))
+
+    seen: set[str] = set()
+    for _ in range(300):
+        solo.wait(200)
+        dialled, solo.dialled = solo.dialled, []
+        seen.update(dialled)
+        for address in dialled:
+            solo.step(DialFailed(address, "refused"))
+
+    assert "c:6783" in seen
