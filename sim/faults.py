@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
+from ringipam.core.durable import Change
 from ringipam.core.rng import Rng
+from sim.checkers import Checker
 from sim.cluster import World
+from sim.host import Host
+from sim.network import CALM_DELAY_MS
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +126,47 @@ def _slow_link(world: World, fault: Fault) -> None:
     world.loop.after(fault.for_ms, world.network.slow, fault.hosts[0], fault.hosts[1], 0)
 
 
+def _slow_network(world: World, fault: Fault) -> None:
+    """Every message takes long, so that what is normally over in a moment can be struck by other faults."""
+    world.disturbed()
+    world.network.weather.delay_ms = (10, 10 + fault.strength * 20)
+    world.loop.after(fault.for_ms, setattr, world.network.weather, "delay_ms", CALM_DELAY_MS)
+
+
+class _FounderTrap(Checker):
+    """No property: it waits for the first host that has a ring on disk, and takes it away from the others."""
+
+    def __init__(self, world: World, fault: Fault) -> None:
+        super().__init__(world)
+        self._fault = fault
+        self._sprung = any(host.disk.durable.meta.get("cluster") for host in world.hosts.values())
+
+    def committed(self, host: Host, changes: tuple[Change, ...]) -> None:
+        if self._sprung or not host.disk.durable.meta.get("cluster"):
+            return
+        self._sprung = True
+        _isolate(self.world, Fault(0, "isolate", (host.name,), self._fault.for_ms, self._fault.strength))
+        if self._fault.strength >= FORGETFUL:
+            others = tuple(name for name in self.world.hosts if name != host.name)
+            _power_loss(self.world, Fault(0, "power-loss", others, 100, self._fault.strength))
+
+
+def _isolate_founder(world: World, fault: Fault) -> None:
+    """Whoever learns first that the ring is decided can tell nobody: the others must come to the same ring.
+
+    From a strength of `FORGETFUL` on they also lose what they keep in memory only.
+    """
+    world.checkers.append(_FounderTrap(world, fault))
+
+
+FORGETFUL = 15
+BEGINNING_MS = 4_000
+"""While the ring is formed: some seeds strike mostly then, as it happens only once."""
+
 KINDS: dict[str, Strike] = {
     "split": _split,
     "isolate": _isolate,
+    "isolate-founder": _isolate_founder,
     "one-way": _one_way,
     "pair": _pair,
     "flap": _flap,
@@ -139,6 +181,7 @@ KINDS: dict[str, Strike] = {
     "copies": _weather,
     "disorder": _weather,
     "slow-link": _slow_link,
+    "slow-network": _slow_network,
 }
 
 
@@ -153,11 +196,12 @@ def draw(rng: Rng, wanted: str, hosts: Sequence[str], until_ms: int) -> list[Fau
         kinds = wanted.split(",")
     if not kinds:
         return []
+    early = rng.pick((0, 0, 300, 700))
     faults = []
     for _ in range(rng.between(2, 6 + 2 * len(hosts))):
         faults.append(
             Fault(
-                at_ms=rng.below(until_ms),
+                at_ms=rng.below(min(BEGINNING_MS, until_ms) if rng.chance(early) else until_ms),
                 kind=rng.pick(kinds),
                 hosts=tuple(rng.shuffled(hosts)[: rng.between(2, max(2, len(hosts) // 2))]),
                 for_ms=rng.between(50, 12_000),

@@ -172,4 +172,6 @@ class Host:
 
 def persisted(effects: list[Effect]) -> tuple[Change, ...]:
     """The changes a step asked for, wherever among its effects they stand."""
+    if not effects:
+        return ()
     return tuple(change for effect in effects if isinstance(effect, Persist) for change in effect.changes)

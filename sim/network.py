@@ -16,6 +16,7 @@ from ringipam.messages import Envelope, Message
 from sim.loop import Loop
 
 CUT_NOTICED_MS = (1_000, 3_000)
+CALM_DELAY_MS = (1, 10)
 DIAL_TIMEOUT_MS = 1_500
 
 Deliver = Callable[[str, Event], None]
@@ -35,7 +36,7 @@ class _End:
 class Weather:
     """How bad the network is; chances are per mille."""
 
-    delay_ms: tuple[int, int] = (1, 10)
+    delay_ms: tuple[int, int] = CALM_DELAY_MS
     loss: int = 0
     copies: int = 0
     disorder: int = 0

@@ -14,6 +14,7 @@ __all__ = ["Checker", "Violation", "all_checkers"]
 
 def all_checkers(world: World) -> list[Checker]:
     """A fresh set for one run."""
+    from sim.checkers.agreement import OneRingIsFormed
     from sim.checkers.answers import EveryRequestAnswered
     from sim.checkers.asking import EveryLeaseWasAskedFor
     from sim.checkers.convergence import Convergence
@@ -23,10 +24,12 @@ def all_checkers(world: World) -> list[Checker]:
     from sim.checkers.leaks import NothingLeaks
     from sim.checkers.leases import NoAddressLeasedTwice
     from sim.checkers.possession import NoAddressPossessedTwice
+    from sim.checkers.quarantine import ReleasedAddressesRest
     from sim.checkers.synced import DiskHoldsWhatMemoryDoes
     from sim.checkers.truth import NoSpaceIsTrue
 
     kinds = (
+        OneRingIsFormed,
         NoAddressPossessedTwice,
         NoAddressLeasedTwice,
         LeasesInsidePossession,
@@ -37,6 +40,7 @@ def all_checkers(world: World) -> list[Checker]:
         OneAllocationEach,
         EveryRequestAnswered,
         NoSpaceIsTrue,
+        ReleasedAddressesRest,
         Convergence,
         NothingLeaks,
     )

@@ -90,10 +90,10 @@ def overlap(one: list[Range], two: list[Range]) -> Range | None:
     """The first range that two sorted lists of ranges share."""
     i = j = 0
     while i < len(one) and j < len(two):
-        shared = one[i].intersect(two[j])
-        if shared is not None:
-            return shared
-        if one[i].end < two[j].end:
+        (start, end), (other_start, other_end) = one[i], two[j]
+        if start < other_end and other_start < end:
+            return Range(max(start, other_start), min(end, other_end))
+        if end < other_end:
             i += 1
         else:
             j += 1

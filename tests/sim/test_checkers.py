@@ -7,10 +7,11 @@ from collections.abc import Callable
 import pytest
 
 import sim.cluster
-from ringipam.core import allocator, donor, outbox, search, spreading, state
+from ringipam.core import allocator, donor, election, outbox, search, spreading, state
 from ringipam.core.durable import Change, DropLease, PutTokens
 from ringipam.core.events import Persist
 from ringipam.lease import Lease
+from sim.checkers.agreement import OneRingIsFormed
 from sim.checkers.answers import EveryRequestAnswered
 from sim.checkers.asking import EveryLeaseWasAskedFor
 from sim.checkers.base import Checker
@@ -21,6 +22,7 @@ from sim.checkers.inside import LeasesInsidePossession
 from sim.checkers.leaks import NothingLeaks
 from sim.checkers.leases import NoAddressLeasedTwice
 from sim.checkers.possession import NoAddressPossessedTwice
+from sim.checkers.quarantine import ReleasedAddressesRest
 from sim.checkers.synced import DiskHoldsWhatMemoryDoes
 from sim.checkers.truth import NoSpaceIsTrue
 from sim.run import Plan, run
@@ -87,6 +89,14 @@ def nothing_is_reconciled(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(spreading.Spreading, "reconcile", lambda *_: None)
 
 
+def every_elector_decides_alone(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(election.Election, "_quorum", lambda *_: 1)
+
+
+def quarantine_is_kept_in_memory(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(state.State, "rows", lambda *_: None)
+
+
 def callers_that_left_are_served(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(allocator.Allocator, "cancel", lambda *_: None)
 
@@ -123,6 +133,8 @@ def released_addresses_are_forgotten(patch: pytest.MonkeyPatch) -> None:
         (asking_again_is_a_new_request, OneAllocationEach),
         (nobody_looks_at_the_time, EveryRequestAnswered),
         (one_refusal_is_enough, NoSpaceIsTrue),
+        (every_elector_decides_alone, OneRingIsFormed),
+        (quarantine_is_kept_in_memory, ReleasedAddressesRest),
         (nothing_is_reconciled, Convergence),
         (released_addresses_are_forgotten, NothingLeaks),
     ],
