@@ -1,0 +1,306 @@
+"""The bodies of envelopes: how each kind is put and read, and under which number it travels for ever."""
+
+from __future__ import annotations
+
+from ringipam.codec.limits import (
+    COUNT_MAX,
+    LEASE_LENGTH_MAX,
+    LEASES_MAX,
+    PRINTS_MAX,
+    RANDOM_MAX,
+    REASON_LENGTH_MAX,
+    RUMOURS_MAX,
+    SEGMENTS_MAX,
+)
+from ringipam.codec.values import (
+    put_ballot,
+    put_founding,
+    put_lease,
+    put_member,
+    put_members,
+    put_print,
+    put_rest,
+    put_segments,
+    put_terms,
+    read_ballot,
+    read_founding,
+    read_lease,
+    read_member,
+    read_members,
+    read_print,
+    read_rest,
+    read_segments,
+    read_terms,
+)
+from ringipam.codec.wire import Kind, PeerTable, Reader, put_wide
+from ringipam.errors import PeerError
+from ringipam.lease import ID_LENGTH_MAX, check_id
+from ringipam.messages import (
+    Accept,
+    Accepted,
+    Ack,
+    Compare,
+    Denial,
+    Denied,
+    Digest,
+    Grant,
+    Introduce,
+    Introduced,
+    LeasePage,
+    LeaseQuery,
+    Members,
+    Nudge,
+    Offer,
+    Ping,
+    PingRequest,
+    Prepare,
+    Promise,
+    Ranges,
+    Rejected,
+    Rumour,
+    SpaceRequest,
+    Want,
+)
+
+
+def _put_prepare(body: Prepare, peers: PeerTable) -> list[object]:
+    return [put_ballot(body.ballot, peers), put_terms(body.terms, peers)]
+
+
+def _read_prepare(reader: Reader) -> Prepare:
+    return Prepare(read_ballot(reader), read_terms(reader))
+
+
+def _put_promise(body: Promise, peers: PeerTable) -> list[object]:
+    return [
+        put_ballot(body.ballot, peers),
+        [put_ballot(body.accepted_ballot, peers)] if body.accepted_ballot is not None else [],
+        [put_founding(body.accepted, peers)] if body.accepted is not None else [],
+    ]
+
+
+def _read_promise(reader: Reader) -> Promise:
+    promise = Promise(read_ballot(reader), reader.maybe(read_ballot), reader.maybe(read_founding))
+    if (promise.accepted_ballot is None) != (promise.accepted is None):
+        raise PeerError("malformed message: a promise that names half of what was accepted")
+    return promise
+
+
+def _put_accept(body: Accept, peers: PeerTable) -> list[object]:
+    return [put_ballot(body.ballot, peers), put_terms(body.terms, peers), put_founding(body.value, peers)]
+
+
+def _read_accept(reader: Reader) -> Accept:
+    return Accept(read_ballot(reader), read_terms(reader), read_founding(reader))
+
+
+def _put_accepted(body: Accepted, peers: PeerTable) -> list[object]:
+    return [put_ballot(body.ballot, peers)]
+
+
+def _read_accepted(reader: Reader) -> Accepted:
+    return Accepted(read_ballot(reader))
+
+
+def _put_rejected(body: Rejected, peers: PeerTable) -> list[object]:
+    return [
+        put_ballot(body.ballot, peers),
+        [put_ballot(body.promised, peers)] if body.promised is not None else [],
+        body.reason[:REASON_LENGTH_MAX],
+    ]
+
+
+def _read_rejected(reader: Reader) -> Rejected:
+    return Rejected(read_ballot(reader), reader.maybe(read_ballot), reader.text(REASON_LENGTH_MAX))
+
+
+def _put_nudge(body: Nudge, peers: PeerTable) -> list[object]:
+    return []
+
+
+def _read_nudge(reader: Reader) -> Nudge:
+    return Nudge()
+
+
+def _put_space_request(body: SpaceRequest, peers: PeerTable) -> list[object]:
+    return [
+        body.number,
+        put_wide(body.start),
+        put_wide(body.end - body.start),
+        put_wide(body.want),
+        body.exact,
+        body.urgent,
+        body.valid_ms,
+    ]
+
+
+def _read_space_request(reader: Reader) -> SpaceRequest:
+    number = reader.uint(COUNT_MAX)
+    start, end = reader.extent()
+    return SpaceRequest(number, start, end, reader.wide(), reader.flag(), reader.flag(), reader.uint(COUNT_MAX))
+
+
+def _put_grant(body: Grant, peers: PeerTable) -> list[object]:
+    return [body.number, put_segments(body.segments, peers), [put_rest(rest) for rest in body.rests]]
+
+
+def _read_grant(reader: Reader) -> Grant:
+    return Grant(reader.uint(COUNT_MAX), read_segments(reader), reader.many(read_rest, SEGMENTS_MAX))
+
+
+def _put_denied(body: Denied, peers: PeerTable) -> list[object]:
+    return [body.number, body.reason.value, body.holder, put_segments(body.segments, peers), put_wide(body.owned)]
+
+
+def _read_denied(reader: Reader) -> Denied:
+    number = reader.uint(COUNT_MAX)
+    reason = Denial(reader.uint(COUNT_MAX))
+    holder = reader.text(ID_LENGTH_MAX)
+    return Denied(number, reason, check_id(holder) if holder else "", read_segments(reader), reader.wide())
+
+
+def _put_introduce(body: Introduce, peers: PeerTable) -> list[object]:
+    return [put_member(body.member, peers)]
+
+
+def _read_introduce(reader: Reader) -> Introduce:
+    return Introduce(read_member(reader))
+
+
+def _put_introduced(body: Introduced, peers: PeerTable) -> list[object]:
+    return [peers.ref(body.peer)]
+
+
+def _read_introduced(reader: Reader) -> Introduced:
+    return Introduced(reader.peer())
+
+
+def _put_ping(body: Ping, peers: PeerTable) -> list[object]:
+    return [body.sequence]
+
+
+def _read_ping(reader: Reader) -> Ping:
+    return Ping(reader.uint(COUNT_MAX))
+
+
+def _put_ack(body: Ack, peers: PeerTable) -> list[object]:
+    return [body.sequence]
+
+
+def _read_ack(reader: Reader) -> Ack:
+    return Ack(reader.uint(COUNT_MAX))
+
+
+def _put_ping_request(body: PingRequest, peers: PeerTable) -> list[object]:
+    return [body.sequence, peers.ref(body.peer)]
+
+
+def _read_ping_request(reader: Reader) -> PingRequest:
+    return PingRequest(reader.uint(COUNT_MAX), reader.peer())
+
+
+def _read_rumour_number(reader: Reader) -> int:
+    return reader.uint(RANDOM_MAX)
+
+
+def _put_offer(body: Offer, peers: PeerTable) -> list[object]:
+    return [body.rumours]
+
+
+def _read_offer(reader: Reader) -> Offer:
+    return Offer(reader.many(_read_rumour_number, RUMOURS_MAX))
+
+
+def _put_want(body: Want, peers: PeerTable) -> list[object]:
+    return [body.rumours]
+
+
+def _read_want(reader: Reader) -> Want:
+    return Want(reader.many(_read_rumour_number, RUMOURS_MAX))
+
+
+def _put_rumour(body: Rumour, peers: PeerTable) -> list[object]:
+    return [body.rumour, put_segments(body.segments, peers), put_members(body.members, peers)]
+
+
+def _read_rumour(reader: Reader) -> Rumour:
+    return Rumour(_read_rumour_number(reader), read_segments(reader), read_members(reader))
+
+
+def _put_digest(body: Digest, peers: PeerTable) -> list[object]:
+    return [body.salt, body.ring, body.members]
+
+
+def _read_digest(reader: Reader) -> Digest:
+    return Digest(reader.digest(), reader.digest(), reader.digest())
+
+
+def _put_compare(body: Compare, peers: PeerTable) -> list[object]:
+    return [body.salt, [put_print(fingerprint) for fingerprint in body.prints]]
+
+
+def _read_compare(reader: Reader) -> Compare:
+    return Compare(reader.digest(), reader.many(read_print, PRINTS_MAX))
+
+
+def _put_ranges(body: Ranges, peers: PeerTable) -> list[object]:
+    return [put_segments(body.segments, peers), body.answer]
+
+
+def _read_ranges(reader: Reader) -> Ranges:
+    return Ranges(read_segments(reader), reader.flag())
+
+
+def _put_members_page(body: Members, peers: PeerTable) -> list[object]:
+    return [put_members(body.members, peers), body.answer]
+
+
+def _read_members_page(reader: Reader) -> Members:
+    return Members(read_members(reader), reader.flag())
+
+
+def _put_lease_query(body: LeaseQuery, peers: PeerTable) -> list[object]:
+    return [body.number, body.after]
+
+
+def _read_lease_query(reader: Reader) -> LeaseQuery:
+    return LeaseQuery(reader.uint(COUNT_MAX), reader.text(LEASE_LENGTH_MAX))
+
+
+def _put_lease_page(body: LeasePage, peers: PeerTable) -> list[object]:
+    return [body.number, [put_lease(lease) for lease in body.leases], body.more]
+
+
+def _read_lease_page(reader: Reader) -> LeasePage:
+    return LeasePage(reader.uint(COUNT_MAX), reader.many(read_lease, LEASES_MAX), reader.flag())
+
+
+BODIES = (
+    Kind(1, Prepare, 2, _put_prepare, _read_prepare),
+    Kind(2, Promise, 3, _put_promise, _read_promise),
+    Kind(3, Accept, 3, _put_accept, _read_accept),
+    Kind(4, Accepted, 1, _put_accepted, _read_accepted),
+    Kind(5, Rejected, 3, _put_rejected, _read_rejected),
+    Kind(6, Nudge, 0, _put_nudge, _read_nudge),
+    Kind(7, SpaceRequest, 7, _put_space_request, _read_space_request),
+    Kind(8, Grant, 3, _put_grant, _read_grant),
+    Kind(9, Denied, 5, _put_denied, _read_denied),
+    Kind(10, Introduce, 1, _put_introduce, _read_introduce),
+    Kind(11, Introduced, 1, _put_introduced, _read_introduced),
+    Kind(12, Ping, 1, _put_ping, _read_ping),
+    Kind(13, Ack, 1, _put_ack, _read_ack),
+    Kind(14, PingRequest, 2, _put_ping_request, _read_ping_request),
+    Kind(15, Offer, 1, _put_offer, _read_offer),
+    Kind(16, Want, 1, _put_want, _read_want),
+    Kind(17, Rumour, 3, _put_rumour, _read_rumour),
+    Kind(18, Digest, 3, _put_digest, _read_digest),
+    Kind(19, Compare, 2, _put_compare, _read_compare),
+    Kind(20, Ranges, 2, _put_ranges, _read_ranges),
+    Kind(21, Members, 2, _put_members_page, _read_members_page),
+    Kind(22, LeaseQuery, 2, _put_lease_query, _read_lease_query),
+    Kind(23, LeasePage, 3, _put_lease_page, _read_lease_page),
+)
+"""Every kind of body and its number for ever. New kinds get new numbers; none is used twice."""
+
+BODY_OF_TYPE: dict[type, Kind] = {kind.type: kind for kind in BODIES}
+BODY_OF_NUMBER: dict[int, Kind] = {kind.number: kind for kind in BODIES}
