@@ -71,6 +71,8 @@ class Searches:
         self._router = router
         self._searches: dict[Key, Search] = {}
         self._counter = 0
+        self._owners: dict[Range, dict[str, int]] = {}
+        self._owners_at = -1
 
     def seek(self, wanted: Range, want: int, *, exact: bool) -> Seeker:
         """Begin to look for space on behalf of a request, until `stop`."""
@@ -103,14 +105,22 @@ class Searches:
 
     def owners(self, wanted: Range) -> dict[str, int]:
         """Who else owns how much of a range."""
-        assert self._state.ring is not None
-        owners = self._state.ring.owners(*wanted)
-        return {peer: size for peer, size in owners.items() if peer != self._state.me}
+        return {peer: size for peer, size in self._all_owners(wanted).items() if peer != self._state.me}
+
+    def _all_owners(self, wanted: Range) -> dict[str, int]:
+        """Remembered until the ring changes: every event asks, few change it."""
+        state = self._state
+        assert state.ring is not None
+        if self._owners_at != state.ring_changes:
+            self._owners_at = state.ring_changes
+            self._owners.clear()
+        if wanted not in self._owners:
+            self._owners[wanted] = state.ring.owners(*wanted)
+        return self._owners[wanted]
 
     def complete(self, wanted: Range) -> bool:
         """Whether this peer has heard of an owner for every part of a range."""
-        assert self._state.ring is not None
-        return sum(self._state.ring.owners(*wanted).values()) == wanted.size
+        return sum(self._all_owners(wanted).values()) == wanted.size
 
     def open_donors(self, wanted: Range, seeker: Seeker) -> list[str]:
         """Reachable owners that have not refused this request for good."""

@@ -57,6 +57,8 @@ class State:
         """What the operator should know, by a key that replaces an older warning of the kind."""
         self.gained = False
         """Space or knowledge came in this step for which somebody may be waiting."""
+        self.ring_changes = 0
+        """Counts the joins that changed the ring: what was derived from it holds as long as this does."""
         self.moved: list[tuple[Range, str]] = []
         """Which ranges came to which owner in this step."""
         self._changes: list[Change] = []
@@ -154,6 +156,7 @@ class State:
                 self._contest(start, end, (old.owner, new.owner, new.writer), source)
         if not joined:
             return joined
+        self.ring_changes += 1
         self.change(PutTokens(joined.removed, joined.put))
         for start, end, old, new in joined.changed:
             self.moved.append((Range(start, end), new.owner))
