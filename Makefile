@@ -5,7 +5,7 @@ STATE := $(CURDIR)/.state
 IPRANGE := 10.32.0.0/12
 
 .DEFAULT_GOAL := help
-.PHONY: help env launch test lint types imports bench campaign docs clean
+.PHONY: help env launch test lint coverage bench campaign clean
 
 help:            ## what there is
 	@grep -E '^[a-z]+: .*##|^[a-z]+:  .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
