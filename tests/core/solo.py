@@ -26,7 +26,7 @@ from ringipam.core.peer import Peer
 from ringipam.core.rng import Rng
 from ringipam.core.settings import Settings
 from ringipam.lease import Lease
-from ringipam.messages import Body, Envelope, Hello
+from ringipam.messages import Body, Envelope, Grant, Hello, SpaceRequest
 
 ME = "me.00000000aaaa"
 
@@ -135,3 +135,16 @@ def claim(
 
 def ip(text: str) -> int:
     return parse_address(text)[1]
+
+
+def request(number: int, solo: Solo, *, want: int = 16, urgent: bool = True, exact: str | None = None) -> SpaceRequest:
+    start, end = solo.settings.universe.issuable
+    if exact is not None:
+        start, end = ip(exact), ip(exact) + 1
+    return SpaceRequest(number, start, end, want, exact is not None, urgent, 1_000)
+
+
+def granted(answers: list[Body]) -> Grant:
+    grants = [answer for answer in answers if isinstance(answer, Grant)]
+    assert len(grants) == 1, answers
+    return grants[0]
