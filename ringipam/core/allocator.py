@@ -326,13 +326,16 @@ class Allocator:
     def _stop_search(self, waiting: _Waiting) -> None:
         if waiting.seeker is None:
             return
-        verb = waiting.verb
-        if isinstance(verb, Allocate):
-            wanted = (verb.subnet or self._state.settings.subnet).issuable
-            self._searches.stop(wanted, waiting.seeker, exact=False)
-        elif isinstance(verb, ClaimAddress):
-            self._searches.stop(Range(verb.address, verb.address + 1), waiting.seeker, exact=True)
+        assert not isinstance(waiting.verb, Prime)
+        wanted, exact = self._wanted(waiting.verb)
+        self._searches.stop(wanted, waiting.seeker, exact=exact)
         waiting.seeker = None
+
+    def _wanted(self, verb: Allocate | ClaimAddress) -> tuple[Range, bool]:
+        """The range a request is content with an address of, and whether it wants exactly that."""
+        if isinstance(verb, ClaimAddress):
+            return Range(verb.address, verb.address + 1), True
+        return (verb.subnet or self._state.settings.subnet).issuable, False
 
     def pending(self) -> list[dict[str, object]]:
         """What waits, for whom, for what: as `status` shows it."""
@@ -341,11 +344,10 @@ class Allocator:
             verb = waiting.verb
             if isinstance(verb, Prime):
                 continue
+            wanted, exact = self._wanted(verb)
             if isinstance(verb, Allocate):
-                subnet = verb.subnet or self._state.settings.subnet
-                wanted, exact, text = subnet.issuable, False, str(subnet)
+                text = str(verb.subnet or self._state.settings.subnet)
             else:
-                wanted, exact = Range(verb.address, verb.address + 1), True
                 text = f"{to_address(verb.family, verb.address)}/{verb.prefix_len}"
             reason = self._searches.waiting_for(wanted, exact=exact) if self._state.ring else self._election.explain()
             shown.append({"id": verb.id, "subnet": text, "waiting_for": reason})
