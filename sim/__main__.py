@@ -1,26 +1,32 @@
-"""`python -m sim`: run one seed, or many over all cores."""
+"""`python -m sim`: run one seed, or many over all cores; replay and show what went wrong."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 import time
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import nullcontext
+from pathlib import Path
 from typing import TextIO
 
+from ringipam.errors import RequestError
+from sim.campaign import Summary, campaign
 from sim.faults import KINDS
-from sim.run import Plan, run
+from sim.run import Plan, Run
+from sim.saved import load, save
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status: 0 no violation, 1 a violation, 2 wrong usage."""
     options = _parser().parse_args(arguments)
-    if options.command == "run":
-        return _run_one(options)
-    return _campaign(options)
+    try:
+        return int(options.do(options))
+    except (RequestError, OSError) as error:
+        print(f"sim: {error}", file=sys.stderr)
+        return 2
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -28,14 +34,30 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     one = commands.add_parser("run", help="one seed; the last line is its digest")
     one.add_argument("--seed", type=int, required=True)
-    one.add_argument("--trace", type=_writable, metavar="FILE", help="write every event and effect as JSON lines")
+    one.set_defaults(do=_run)
+    again = commands.add_parser("replay", help="a saved run once more")
+    again.add_argument("file", type=Path)
+    again.set_defaults(do=_replay)
+    for command in (one, again):
+        command.add_argument(
+            "--trace", type=_writable, metavar="FILE", help="write every event and effect as JSON lines"
+        )
+        command.add_argument("--save", type=Path, metavar="FILE", help="write down the run, to be replayed or shrunk")
+        command.add_argument("--json", action="store_true", help="print the result as one JSON object")
     many = commands.add_parser("campaign", help="many seeds, over all cores")
     many.add_argument("--seeds", type=_range, required=True, metavar="A..B", help="both included")
     many.add_argument("--jobs", type=_count, default=os.cpu_count() or 1)
+    many.add_argument("--failures", default="sim-failures", metavar="DIR", help="where failing runs are saved")
+    many.add_argument("--log", type=Path, metavar="FILE", help="a campaign with the same log goes on where it stopped")
+    many.add_argument("--scheduler", metavar="ADDRESS", help="of a Dask cluster that does the work")
+    many.add_argument("--json", action="store_true", help="print the summary as one JSON object")
+    many.set_defaults(do=_campaign)
     for command in (one, many):
         command.add_argument("--nodes", type=_count, default=5)
-        command.add_argument("--seconds", type=_count, default=80, help="simulated: half with faults, half to heal")
+        command.add_argument("--seconds", type=_seconds, default=80, help="simulated: half with faults, half to heal")
         command.add_argument("--faults", type=_faults, default="swarm", help="all, none, swarm, or NAME,NAME…")
+    kinds = commands.add_parser("faults", help="the kinds of faults there are")
+    kinds.set_defaults(do=_show_faults)
     return parser
 
 
@@ -43,6 +65,13 @@ def _count(text: str) -> int:
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError("must be 1 or more")
+    return number
+
+
+def _seconds(text: str) -> int:
+    number = int(text)
+    if number < 2:
+        raise argparse.ArgumentTypeError("must be 2 or more")
     return number
 
 
@@ -67,12 +96,26 @@ def _faults(text: str) -> str:
     return text
 
 
-def _run_one(options: argparse.Namespace) -> int:
-    plan = Plan(options.seed, options.nodes, options.seconds, options.faults)
+def _run(options: argparse.Namespace) -> int:
+    return _complete(Plan(options.seed, options.nodes, options.seconds, options.faults), options)
+
+
+def _replay(options: argparse.Namespace) -> int:
+    return _complete(load(options.file), options)
+
+
+def _complete(plan: Plan, options: argparse.Namespace) -> int:
     begin = time.perf_counter()
     with options.trace or nullcontext() as file:
-        result = run(plan, file)
+        run = Run(plan, file)
+        result = run.complete()
     elapsed = time.perf_counter() - begin
+    if options.save:
+        save(options.save, run, result)
+    if options.json:
+        shown = {name: getattr(result, name) for name in ("digest", "events", "messages", "requests", "answered")}
+        print(json.dumps({"seed": plan.seed, "violation": result.violation, **shown, "marks": dict(result.marks)}))
+        return 1 if result.violation else 0
     print(
         f"seed {plan.seed}: {plan.hosts} hosts, {plan.seconds} s simulated in {elapsed:.2f} s;"
         f" {result.events} events, {result.messages} messages, {result.answered} of {result.requests} requests answered"
@@ -80,33 +123,55 @@ def _run_one(options: argparse.Namespace) -> int:
     if result.violation:
         print(f"violation: {result.violation}")
         print(result.details, end="")
+        again = options.save or getattr(options, "file", None)
+        print(f"replay: python -m sim {f'replay {again}' if again else f'run --seed {plan.seed} --save FILE'}")
     print(f"digest: {result.digest}")
     return 1 if result.violation else 0
 
 
 def _campaign(options: argparse.Namespace) -> int:
     plans = [Plan(seed, options.nodes, options.seconds, options.faults) for seed in options.seeds]
-    failed = events = 0
-    begin = time.perf_counter()
-    # Unlike multiprocessing.Pool, this raises if a worker is killed instead of waiting for its seed for ever.
-    with ProcessPoolExecutor(options.jobs) as pool:
-        for done, future in enumerate(as_completed([pool.submit(run, plan) for plan in plans]), 1):
-            result = future.result()
-            events += result.events
-            if result.violation:
-                failed += 1
-                print(f"failed: seed {result.plan.seed}: {result.violation.splitlines()[0]}", flush=True)
-            _progress(done, len(plans), failed, begin)
-    elapsed = time.perf_counter() - begin
-    print(f"{len(plans)} seeds, {failed} failed, {events} events in {elapsed:.1f} s ({events / elapsed:.0f} a second)")
-    return 1 if failed else 0
+    summary = campaign(plans, options.jobs, options.failures, options.log, options.scheduler)
+    if options.json:
+        print(json.dumps(_as_json(summary, options.faults)))
+    else:
+        _print(summary, options.faults)
+    return 1 if summary.failed else 0
 
 
-def _progress(done: int, total: int, failed: int, begin: float) -> None:
-    """On stderr, so that stdout has whole lines only."""
-    if sys.stderr.isatty() or done % 100 == 0:
-        left = (time.perf_counter() - begin) / done * (total - done)
-        print(f"\r{done}/{total} seeds, {failed} failed, about {left:.0f} s left ", end="", file=sys.stderr, flush=True)
+def _as_json(summary: Summary, faults: str) -> dict[str, object]:
+    failed = [{"seed": seed, "checker": checker, "file": file} for seed, checker, file in summary.failed]
+    return {
+        "seeds": summary.seeds,
+        "events": summary.events,
+        "seconds": round(summary.seconds, 1),
+        "failed": failed,
+        "twice": summary.twice,
+        "late": summary.late,
+        "marks": dict(sorted(summary.marks.items())),
+        "unreached": summary.unreached(faults),
+    }
+
+
+def _print(summary: Summary, faults: str) -> None:
+    rate = summary.events / summary.seconds if summary.seconds else 0
+    print(
+        f"{summary.seeds} seeds, {len(summary.failed)} failed, {summary.events} events in {summary.seconds:.1f} s"
+        f" ({rate:.0f} a second), {summary.twice} seeds run twice"
+    )
+    if summary.late:
+        print(f"{summary.late} seeds took longer to converge than 99 % may")
+    unreached = summary.unreached(faults)
+    print(f"{len(summary.marks)} situations reached, {len(unreached)} never" + ("" if unreached else "."))
+    for mark in unreached:
+        print(f"  never: {mark}")
+
+
+def _show_faults(options: argparse.Namespace) -> int:
+    width = max(map(len, KINDS))
+    for name, kind in KINDS.items():
+        print(f"{name:{width}}  {kind.does}")
+    return 0
 
 
 if __name__ == "__main__":

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Protocol
 
 from ringipam.address import Cidr, parse_cidr
-from ringipam.config import parse_init
+from ringipam.config import Init, parse_init
 from ringipam.core.durable import Change
-from ringipam.core.events import Answer, Asked, Cancelled, Effect, Event, Release, Reply, Verb
+from ringipam.core.events import Answer, Asked, Cancelled, Effect, Event, Persist, Release, Reply, Verb
 from ringipam.core.identity import seeded_uid
 from ringipam.core.rng import Rng
 from ringipam.core.settings import Settings
@@ -22,6 +24,9 @@ from sim.trace import Trace
 START_MS = 1_767_225_600_000
 """The wall clock of every host begins about here: 2026-01-01."""
 
+HOOKS = ("stepped", "changed", "committed", "restarted", "crashed", "wiped", "asked", "answered", "healed", "finished")
+"""What a checker may look at."""
+
 
 @dataclass(slots=True, eq=False)
 class Request:
@@ -34,6 +39,8 @@ class Request:
     life: int
     answer: Answer = None
     answered_ms: int | None = None
+    waited: bool = False
+    """The host could not decide in the step in which it was asked."""
     decided: bool = False
     """The host has made up its mind; what it says waits for the disk."""
     lost: bool = False
@@ -43,6 +50,18 @@ class Request:
     @property
     def open(self) -> bool:
         return self.answered_ms is None and not self.lost and not self.cancelled
+
+
+class Trap(Protocol):
+    """Lies in wait for a moment at which a fault hurts most; only the driver has such moments, the core knows of none.
+
+    `point` is `event` (before a step), `effect` and `done` (before and after what becomes visible), `commit` and
+    `committing` (before and after the disk is asked) or `durable` (before what waited for the disk goes out); `subject`
+    is what it is about.
+    """
+
+    def reached(self, point: str, host: Host, subject: object) -> bool:
+        """Whether the trap has done what it was there for, and is taken away."""
 
 
 class World:
@@ -58,12 +77,13 @@ class World:
         dial: Callable[[str], Sequence[str]] | None = None,
         codec: bool = False,
         quarantine_ms: int = 30_000,
+        housekeeping_ms: int = 10_000,
         trace: Trace | None = None,
-        clock_offsets: bool = False,
         start: bool = True,
     ) -> None:
         names = [f"h{n}" for n in range(1, hosts + 1)] if isinstance(hosts, int) else list(hosts)
         rng = Rng(seed)
+        self._seed = rng.bits64()
         self.rng = rng.fork()
         self.loop = Loop()
         self.loop.now = START_MS
@@ -75,32 +95,84 @@ class World:
         self.listeners: list[Callable[[Request], None]] = []
         self.calm_since = self.loop.now
         """Since when no fault has struck."""
+        self.healing = False
+        """All faults have ended for good; what must happen in time must happen now."""
+        self.marks: dict[str, int] = {}
+        """Which situations were reached, and how often."""
+        self.network.mark = self.mark
+        self.traps: list[Trap] = []
+        self.lost_peers: set[str] = set()
+        """Peers whose disk is gone: what they owned stays theirs until they are removed."""
+        self.clocks_stepped = 0
+        """When a host's clock last jumped: rests may have ended early, or last longer."""
+        self._quarantine_ms = quarantine_ms
+        self._housekeeping_ms = housekeeping_ms
+        self._open: dict[str, dict[int, Request]] = {}
         self._releases: list[Request] = []
         self._numbers = 0
         self.hosts: dict[str, Host] = {}
+        self.checkers: list[Checker] = []
         for name in names:
             peers = dial(name) if dial is not None else [other for other in names if other != name]
-            settings = self._settings(name, init(name) if callable(init) else init, peers, quarantine_ms, rng)
-            offset = rng.below(7_200_000) - 3_600_000 if clock_offsets else 0
-            self.hosts[name] = Host(self, settings, rng.fork(), offset)
-        self.checkers: list[Checker] = all_checkers(self)
+            self.add_host(name, init(name) if callable(init) else init, peers)
+        for checker in all_checkers(self):
+            self.watch(checker)
         if start:
             for host in self.hosts.values():
                 host.start()
 
-    def _settings(self, name: str, init: str | None, peers: Sequence[str], quarantine_ms: int, rng: Rng) -> Settings:
+    def add_host(self, name: str, init: str | None, peers: Sequence[str], *, universe: str | None = None) -> Host:
+        """A host that is not started yet. Its chances depend on seed and name alone, whoever else there is."""
+        rng = self.stream(name)
+        settings = self._settings(name, init, peers, parse_cidr(universe) if universe else self.universe, rng)
+        host = self.hosts[name] = Host(self, settings, rng)
+        self._open[name] = {}
+        return host
+
+    def stream(self, name: str) -> Rng:
+        """A generator for one concern, so that other concerns do not reshuffle it."""
+        return Rng(self._seed ^ int.from_bytes(blake2b(name.encode(), digest_size=8).digest()))
+
+    def members(self) -> list[Host]:
+        """The hosts that must be one system in the end: not strangers, and not gone for good."""
+        return [host for host in self.hosts.values() if host.wanted and not host.stranger]
+
+    def watch(self, checker: Checker) -> None:
+        """Let a checker see what happens from now on; only what it looks at costs time."""
+        self.checkers.append(checker)
+        self._hooks = {
+            name: [getattr(c, name) for c in self.checkers if getattr(type(c), name) is not getattr(Checker, name)]
+            for name in HOOKS
+        }
+        self._on_step, self._on_change = self._hooks["stepped"], self._hooks["changed"]
+
+    def mark(self, situation: str) -> None:
+        """The run has been here: a campaign that never was proves nothing about it."""
+        self.marks[situation] = self.marks.get(situation, 0) + 1
+
+    def pass_point(self, point: str, host: Host, subject: object) -> None:
+        for trap in list(self.traps):
+            if trap.reached(point, host, subject) and trap in self.traps:
+                self.traps.remove(trap)
+
+    def _settings(self, name: str, init: str | None, peers: Sequence[str], universe: Cidr, rng: Rng) -> Settings:
         addresses = tuple(f"{peer}:6783" for peer in peers)
         parsed = parse_init(init, addresses)
-        uid = seeded_uid(parsed, self.universe, name) or f"{rng.bits64() >> 16:012x}"
+        uid = seeded_uid(parsed, universe, name) or self.new_uid(rng)
         return Settings(
             peer=f"{name}.{uid}",
-            universe=self.universe,
-            subnet=self.universe,
+            universe=universe,
+            subnet=universe,
             address=f"{name}:6783",
             init=parsed,
             dial=addresses,
-            quarantine_ms=quarantine_ms,
+            quarantine_ms=self._quarantine_ms,
+            housekeeping_ms=self._housekeeping_ms,
         )
+
+    @staticmethod
+    def new_uid(rng: Rng) -> str:
+        return f"{rng.bits64() >> 16:012x}"
 
     # ── time ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -125,9 +197,10 @@ class World:
         if isinstance(verb, Release):
             self._releases = [r for r in self._releases if r.open or r.answered_ms == self.loop.now]
             self._releases.append(request)
-        for checker in self.checkers:
-            checker.asked(request)
+        for hook in self._hooks["asked"]:
+            hook(request)
         if target.up:
+            self._open[host][request.number] = request
             target.deliver(Asked(request.number, verb))
         else:
             request.lost = True
@@ -141,6 +214,7 @@ class World:
         """The caller goes away, unless the answer is on its way already (as in the runtime)."""
         if request.open and not request.decided:
             request.cancelled = True
+            del self._open[request.host][request.number]
             self.hosts[request.host].deliver(Cancelled(request.number))
 
     def answered(self, host: Host, number: int, answer: Answer) -> None:
@@ -149,8 +223,9 @@ class World:
             return
         request.answer = answer
         request.answered_ms = self.loop.now
-        for checker in self.checkers:
-            checker.answered(request)
+        del self._open[request.host][number]
+        for hook in self._hooks["answered"]:
+            hook(request)
         for listener in self.listeners:
             listener(request)
 
@@ -161,7 +236,7 @@ class World:
         self.hosts[host].crash()
 
     def restart(self, host: str) -> None:
-        if not self.hosts[host].up:
+        if not self.hosts[host].up and self.hosts[host].wanted:
             self.hosts[host].start()
 
     def cut(self, one: str, other: str, *, both: bool = True) -> None:
@@ -179,15 +254,28 @@ class World:
         self.disturbed()
         self.network.drop_next(kind)
 
+    def lose_disk(self, host: Host, init: Init) -> None:
+        """A host that is down loses all it kept, and will begin again as somebody else."""
+        self.lost_peers.add(host.settings.peer)
+        host.reborn(f"{host.name}.{self.new_uid(self.rng)}", init)
+        for hook in self._hooks["wiped"]:
+            hook(host)
+
     def heal(self) -> None:
-        """End every fault; whoever is down comes back."""
+        """End every fault; whoever is down comes back, but for those who are gone for good."""
+        self.disturbed()
+        self.healing = True
+        self.traps.clear()
         self.network.mend_all()
         for host in self.hosts.values():
-            host.disk.failing = False
-            host.disk.delay_ms = (0, 3)
+            host.disk.heal()
             host.crash_in = None
-            if not host.up:
+            host.lag_ms = 0
+            host.clock.set(self.loop.now)
+            if not host.up and host.wanted:
                 host.start()
+        for hook in self._hooks["healed"]:
+            hook()
 
     def disturbed(self) -> None:
         self.calm_since = self.loop.now
@@ -196,30 +284,39 @@ class World:
 
     def stepped(self, host: Host, event: Event | None, effects: list[Effect]) -> None:
         self.trace.step(self.elapsed_ms, host.name, event, effects)
+        changes: tuple[Change, ...] = ()
         for effect in effects:
-            if isinstance(effect, Reply):
-                self.requests[effect.request].decided = True
-        for checker in self.checkers:
-            checker.stepped(host, event, effects)
+            if type(effect) is Reply:
+                request = self.requests[effect.request]
+                request.decided = True
+                request.waited = type(event) is not Asked
+            elif type(effect) is Persist:
+                changes += effect.changes
+        for hook in self._on_step:
+            hook(host, event, effects)
+        if changes:
+            for hook in self._on_change:
+                hook(host, event, effects, changes)
 
     def committed(self, host: Host, changes: tuple[Change, ...]) -> None:
-        for checker in self.checkers:
-            checker.committed(host, changes)
+        for hook in self._hooks["committed"]:
+            hook(host, changes)
 
     def restarted(self, host: Host) -> None:
         self.trace.note(self.elapsed_ms, host.name, "start")
-        for checker in self.checkers:
-            checker.restarted(host)
+        for hook in self._hooks["restarted"]:
+            hook(host)
 
     def crashed(self, host: Host, error: RingIpamError | None = None) -> None:
         self.disturbed()
         self.trace.note(self.elapsed_ms, host.name, "crash")
         self.network.host_gone(host.name)
-        for request in self.requests.values():
-            if request.host == host.name and request.open:
-                request.lost = True
-        for checker in self.checkers:
-            checker.crashed(host)
+        host.left_waiting = len(self._open[host.name])
+        for request in self._open[host.name].values():
+            request.lost = True
+        self._open[host.name].clear()
+        for hook in self._hooks["crashed"]:
+            hook(host)
 
     def log(self, host: Host, level: str, text: str) -> None:
         self.logged.append((self.elapsed_ms, host.name, level, text))
@@ -235,21 +332,31 @@ class World:
     @property
     def converged(self) -> bool:
         """Every host is up, in one cluster, and all rings are equal and complete."""
-        rings = [host.peer.ring for host in self.hosts.values() if host.peer is not None]
-        clusters = {host.peer.cluster for host in self.hosts.values() if host.peer is not None}
-        first = rings[0] if rings else None
-        if len(rings) != len(self.hosts) or first is None or clusters == {""} or len(clusters) != 1:
+        members = self.members()
+        peers = [host.peer for host in members if host.peer is not None]
+        first = peers[0] if peers else None
+        if first is None or len(peers) != len(members) or first.ring is None or not first.cluster:
             return False
-        return all(ring == first for ring in rings) and all(claim.owner for _, claim in first.tokens())
+        if any(peer.cluster != first.cluster or peer.ring != first.ring for peer in peers):
+            return False
+        return all(claim.owner for _, claim in first.ring.tokens())
+
+    @property
+    def open_requests(self) -> int:
+        return sum(map(len, self._open.values()))
+
+    def open_at(self, host: str) -> int:
+        """How many requests a host has neither answered nor lost."""
+        return len(self._open[host])
 
     def finish(self) -> None:
         """The last checks, of what must hold once faults have ended and time has passed."""
-        for checker in self.checkers:
-            checker.finished()
+        for hook in self._hooks["finished"]:
+            hook()
 
     def owner_of(self, text: str) -> str:
         """The host that the first host's ring gives an address to."""
-        first = next(iter(self.hosts.values()))
+        first = self.members()[0]
         assert first.peer is not None
         assert first.peer.ring is not None
         address = parse_cidr(f"{text}/{self.universe.bits}").start

@@ -13,15 +13,15 @@ class Loop:
     def __init__(self) -> None:
         self.now = 0
         self.events = 0
-        self._heap: list[tuple[int, int, Callable[..., None], tuple[Any, ...]]] = []
+        self._heap: list[tuple[int, int, Callable[..., object], tuple[Any, ...]]] = []
         self._sequence = 0
 
-    def at(self, time: int, action: Callable[..., None], *arguments: Any) -> None:
+    def at(self, time: int, action: Callable[..., object], *arguments: Any) -> None:
         """`action(*arguments)` at `time`, or now if that has passed."""
         self._sequence += 1
         heapq.heappush(self._heap, (max(time, self.now), self._sequence, action, arguments))
 
-    def after(self, delay: int, action: Callable[..., None], *arguments: Any) -> None:
+    def after(self, delay: int, action: Callable[..., object], *arguments: Any) -> None:
         self.at(self.now + delay, action, *arguments)
 
     def run_until(self, end: int, done: Callable[[], bool] | None = None) -> bool:

@@ -12,12 +12,16 @@ from dataclasses import dataclass
 from ringipam.codec import decode, encode
 from ringipam.core.events import DialFailed, Event, LinkDown, LinkUp, Received
 from ringipam.core.rng import Rng
+from ringipam.errors import PeerError
 from ringipam.messages import Envelope, Message
 from sim.loop import Loop
 
 CUT_NOTICED_MS = (1_000, 3_000)
+HALF_OPEN_MS = (10_000, 20_000)
 CALM_DELAY_MS = (1, 10)
 DIAL_TIMEOUT_MS = 1_500
+TAIL_MS = 3_000
+STALE_MS = (500, 15_000)
 
 Deliver = Callable[[str, Event], None]
 
@@ -30,16 +34,28 @@ class _End:
     other_host: str
     other_link: int
     last_arrival: int = 0
+    in_flight: int = 0
 
 
 @dataclass(slots=True)
 class Weather:
-    """How bad the network is; chances are per mille."""
+    """How bad the network is; chances are per mille of all messages."""
 
     delay_ms: tuple[int, int] = CALM_DELAY_MS
     loss: int = 0
     copies: int = 0
     disorder: int = 0
+    tail: int = 0
+    """Held up for up to `TAIL_MS`, and all behind it on the link."""
+    stale: int = 0
+    """Delivered once more, much later."""
+    corrupt: int = 0
+    """Damaged on the way: the receiver cannot read it and closes the link."""
+    queue: int = 0
+    """Messages a link holds; more are lost. 0: no limit."""
+    half_open: bool = False
+    """The end of a crashed host's links is noticed by keep-alives only."""
+    refused_dials: int = 0
 
 
 class Network:
@@ -55,10 +71,15 @@ class Network:
         self._next = 0
         self._cuts: dict[tuple[str, str], int] = {}
         self._slow: dict[tuple[str, str], int] = {}
+        self._clogs: dict[tuple[str, str], int] = {}
         self._drop_next: list[type] = []
         self.weather = Weather()
         self.bytes = 0
         self.messages = 0
+        self.on_send: Callable[[str, str, Message, int, int | None], None] | None = None
+        """Told of every message: from, to, what, when, and when it arrives or None if it is lost."""
+        self.mark: Callable[[str], None] | None = None
+        """Told what befell a message."""
 
     # ── cuts ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -79,6 +100,7 @@ class Network:
     def mend_all(self) -> None:
         self._cuts.clear()
         self._slow.clear()
+        self._clogs.clear()
         self.weather = Weather()
 
     def is_cut(self, source: str, target: str) -> bool:
@@ -90,6 +112,21 @@ class Network:
             self._slow[source, target] = delay_ms
         else:
             self._slow.pop((source, target), None)
+
+    def clog(self, source: str, target: str, until: int) -> None:
+        """What is sent from `source` to `target` from now on arrives after `until`, in order."""
+        self._clogs[source, target] = max(until, self._clogs.get((source, target), 0))
+
+    def reset(self, one: str, other: str) -> int:
+        """Tear the connections between two hosts; what was under way is lost. How many there were."""
+        torn = [link for link, end in self._ends.items() if (end.host, end.other_host) == (one, other)]
+        for link in torn:
+            end = self._ends.pop(link)
+            back = self._ends.pop(end.other_link, None)
+            self._loop.after(0, self._deliver, one, LinkDown(link, "connection reset"))
+            if back is not None:
+                self._loop.after(0, self._deliver, other, LinkDown(end.other_link, "connection reset"))
+        return len(torn)
 
     def drop_next(self, kind: type) -> None:
         """The next message whose body is of this kind is lost."""
@@ -105,7 +142,7 @@ class Network:
     def dial(self, source: str, address: str) -> None:
         target = address.partition(":")[0]
         life = self._life(source)
-        if not self._life(target):
+        if not self._life(target) or self._rng.chance(self.weather.refused_dials):
             self._loop.after(self._delay(source, target), self._dial_failed, source, life, address, "refused")
         elif self.is_cut(source, target):
             self._loop.after(DIAL_TIMEOUT_MS, self._dial_failed, source, life, address, "timed out")
@@ -148,10 +185,11 @@ class Network:
 
     def host_gone(self, host: str) -> None:
         """The host crashed: the others notice at once or after a while."""
+        noticed = HALF_OPEN_MS if self.weather.half_open else (1, CUT_NOTICED_MS[1])
         for link, end in list(self._ends.items()):
             if end.host == host:
                 del self._ends[link]
-                self._loop.after(self._rng.between(1, CUT_NOTICED_MS[1]), self._close_other, end.other_link)
+                self._loop.after(self._rng.between(*noticed), self._close_other, end.other_link)
 
     # ── messages ─────────────────────────────────────────────────────────────────────────────────
 
@@ -164,29 +202,81 @@ class Network:
             payload = encode(message)
             self.bytes += len(payload) + 4
             message = decode(payload)
+        weather, rng, now = self.weather, self._rng, self._loop.now
         if self._lost(end, message):
+            if self.on_send is not None:
+                self.on_send(end.host, end.other_host, message, now, None)
             return
-        rng = self._rng
-        for _ in range(2 if rng.chance(self.weather.copies) else 1):
-            arrival = self._loop.now + self._delay(end.host, end.other_host)
-            if rng.chance(self.weather.disorder):
+        for _ in range(2 if weather.copies and rng.chance(weather.copies) else 1):
+            arrival = now + self._delay(end.host, end.other_host)
+            if weather.disorder and rng.chance(weather.disorder):
                 arrival += rng.below(200)
             else:
+                if weather.tail and rng.chance(weather.tail):
+                    arrival += rng.below(TAIL_MS)
+                if self._clogs:
+                    arrival = max(arrival, self._clogs.get((end.host, end.other_host), 0))
                 arrival = end.last_arrival = max(arrival, end.last_arrival)
-            self._loop.at(arrival, self._arrive, end.other_link, message)
+            if weather.corrupt and rng.chance(weather.corrupt):
+                self._loop.at(arrival, self._arrive_damaged, end.other_link, message, rng.bits64())
+            else:
+                end.in_flight += 1
+                self._loop.at(arrival, self._arrive, end, message)
+            if self.on_send is not None:
+                self.on_send(end.host, end.other_host, message, now, arrival)
+        if weather.stale and rng.chance(weather.stale):
+            self._loop.after(rng.between(*STALE_MS), self._arrive_again, end, message)
 
     def _lost(self, end: _End, message: Message) -> bool:
-        if (end.host, end.other_host) in self._cuts or self._rng.chance(self.weather.loss):
+        weather = self.weather
+        if (end.host, end.other_host) in self._cuts or (weather.loss and self._rng.chance(weather.loss)):
+            return True
+        if weather.queue and end.in_flight >= weather.queue:
+            self._say("a link's queue overflowed")
             return True
         if self._drop_next and isinstance(message, Envelope) and type(message.body) in self._drop_next:
             self._drop_next.remove(type(message.body))
             return True
         return False
 
-    def _arrive(self, link: int, message: Message) -> None:
+    def _arrive(self, sent_by: _End, message: Message) -> None:
+        sent_by.in_flight -= 1
+        link = sent_by.other_link
         end = self._ends.get(link)
         if end is not None and (end.other_host, end.host) not in self._cuts:
             self._deliver(end.host, Received(link, message))
 
+    def _arrive_again(self, sent_by: _End, message: Message) -> None:
+        """An old copy comes over the link if that still stands, else over the one that took its place."""
+        link = sent_by.other_link
+        if link not in self._ends:
+            pair = (sent_by.other_host, sent_by.host)
+            link = next((n for n, end in self._ends.items() if (end.host, end.other_host) == pair), 0)
+        end = self._ends.get(link)
+        if end is not None and not self.is_cut(end.host, end.other_host):
+            self._say("an old copy of a message came much later")
+            self._deliver(end.host, Received(link, message))
+
+    def _arrive_damaged(self, link: int, message: Message, chance: int) -> None:
+        """A frame cut short or with a byte flipped. What can be read all the same, a checksum below rejects."""
+        end = self._ends.get(link)
+        if end is None:
+            return
+        payload = bytearray(encode(message))
+        if chance & 1:
+            del payload[chance % len(payload) :]
+        else:
+            payload[chance % len(payload)] ^= 1 << (chance >> 61)
+        try:
+            decode(bytes(payload))
+        except PeerError:
+            self._say("a damaged frame was refused")
+        self.close(link, "a frame that cannot be read")
+
+    def _say(self, what: str) -> None:
+        if self.mark is not None:
+            self.mark(what)
+
     def _delay(self, source: str, target: str) -> int:
-        return self._rng.between(*self.weather.delay_ms) + self._slow.get((source, target), 0)
+        delay = self._rng.between(*self.weather.delay_ms)
+        return delay + self._slow.get((source, target), 0) if self._slow else delay

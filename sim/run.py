@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import traceback
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TextIO
 
 from ringipam.address import Cidr, parse_cidr
 from ringipam.core.rng import Rng
 from sim.checkers import Violation
 from sim.checkers.base import Checker
+from sim.checkers.healing import ConvergesInTime
+from sim.checkers.recovery import RisesFromEveryRecord
 from sim.cluster import World
 from sim.faults import Fault, draw, schedule
 from sim.host import Host
+from sim.marks import Marks
 from sim.trace import Trace
-from sim.workload import Users
+from sim.workload import Ask, Script, Users
 
 UNIVERSES = ("10.0.0.0/27", "10.0.0.0/26", "10.0.0.0/25", "10.0.0.0/24", "10.32.0.0/12", "fd00::/122", "fd00::/64")
+WHAT_IF = 200
+"""Per mille of the seeds in which a second peer is built from the disk at every change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +35,12 @@ class Plan:
     faults: str = "swarm"
     only: tuple[Fault, ...] | None = None
     """These faults instead of the drawn ones."""
+    asks: tuple[Ask, ...] | None = None
+    """These requests instead of the drawn ones."""
+    without: tuple[str, ...] = ()
+    """Hosts that are left out."""
+    mutant: str = ""
+    """The broken variant of the core that it runs on; see sim/mutants."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +52,20 @@ class Result:
     requests: int
     answered: int
     violation: str | None
-    """`CHECKER: what`, or None."""
+    """`CHECKER: at N ms: what`, or None."""
     details: str = ""
     """A traceback, where the core raised."""
+    marks: Mapping[str, int] = field(default_factory=dict)
+    """Which situations were reached, how often."""
+    converged_ms: int | None = None
+    """From the last fault to equal rings."""
+    expected_ms: int = 0
+    """In what time 99 % of all runs must be there."""
+
+    @property
+    def checker(self) -> str:
+        """Which property was broken, or "" """
+        return (self.violation or "").partition(":")[0]
 
 
 class _Recovering(Checker):
@@ -63,54 +86,81 @@ class _Recovering(Checker):
             self._users.recover(host.name)
 
 
+class Run:
+    """A run that is ready to begin: its world can be watched, its faults and requests looked at."""
+
+    def __init__(self, plan: Plan, trace_file: TextIO | None = None) -> None:
+        self.plan = plan
+        rng = Rng(plan.seed)
+        self.world = world = _world(plan, rng.fork(), Trace(trace_file))
+        self._start_rng = rng.fork()
+        self.users: Users | Script = Users(
+            world,
+            _subnets(rng.fork(), world.universe),
+            pause_ms=rng.between(100, 800),
+            until_ms=world.loop.now + plan.seconds * 900,
+            release=rng.between(200, 480),
+        )
+        faults_rng = rng.fork()
+        if plan.only is not None:
+            self.faults = list(plan.only)
+        else:
+            self.faults = draw(faults_rng, plan.faults, list(world.hosts), self.faulty_ms)
+        if rng.chance(WHAT_IF):
+            world.watch(RisesFromEveryRecord(world))
+        if plan.asks is not None:
+            self.users = Script(world, plan.asks)
+        else:
+            world.watch(_Recovering(world, self.users))
+        world.watch(Marks(world))
+
+    @property
+    def faulty_ms(self) -> int:
+        return self.plan.seconds * 500
+
+    def complete(self) -> Result:
+        """Run to the end or the first violation."""
+        world, plan = self.world, self.plan
+        violation, details = None, ""
+        try:
+            schedule(world, self.faults)
+            _start(world, self._start_rng, self.faulty_ms // 4)
+            self.users.start()
+            world.run_for(self.faulty_ms + 12_000)
+            world.heal()
+            world.run_for(plan.seconds * 500 - 12_000)
+            world.run_until(lambda: world.converged, 20_000)
+            world.finish()
+        except Violation as error:
+            violation = str(error)
+        except Exception as error:
+            violation = f"exception: {type(error).__name__}: {error}"
+            details = traceback.format_exc()
+        healing = next((checker for checker in world.checkers if isinstance(checker, ConvergesInTime)), None)
+        return Result(
+            plan,
+            world.trace.digest,
+            world.loop.events,
+            world.network.messages,
+            len(world.requests),
+            sum(1 for request in world.requests.values() if request.answered_ms is not None),
+            violation,
+            details,
+            dict(sorted(world.marks.items())),
+            healing.took_ms if healing else None,
+            healing.expected_ms if healing else 0,
+        )
+
+
 def run(plan: Plan, trace_file: TextIO | None = None) -> Result:
     """Run a plan to its end or its first violation."""
-    rng = Rng(plan.seed)
-    world = _world(plan, rng.fork(), Trace(trace_file))
-    users = Users(
-        world,
-        rng.fork(),
-        _subnets(rng.fork(), world.universe),
-        pause_ms=rng.between(100, 800),
-        until_ms=world.loop.now + plan.seconds * 900,
-        release=rng.between(200, 480),
-    )
-    world.checkers.append(_Recovering(world, users))
-    faulty_ms = plan.seconds * 500
-    faults = draw(rng.fork(), plan.faults, list(world.hosts), faulty_ms) if plan.only is None else list(plan.only)
-    violation, details = None, ""
-    try:
-        schedule(world, faults)
-        _start(world, rng.fork(), faulty_ms // 4)
-        users.start()
-        world.run_for(faulty_ms + 12_000)
-        world.disturbed()
-        world.heal()
-        world.run_for(plan.seconds * 500 - 12_000)
-        world.run_until(lambda: world.converged, 20_000)
-        world.finish()
-    except Violation as error:
-        violation = str(error)
-    except Exception as error:
-        violation = f"exception: {type(error).__name__}: {error}"
-        details = traceback.format_exc()
-    answered = sum(1 for request in world.requests.values() if request.answered_ms is not None)
-    return Result(
-        plan,
-        world.trace.digest,
-        world.loop.events,
-        world.network.messages,
-        len(world.requests),
-        answered,
-        violation,
-        details,
-    )
+    return Run(plan, trace_file).complete()
 
 
 def _world(plan: Plan, rng: Rng, trace: Trace) -> World:
     """How the ring begins is part of the seed too."""
     mode = rng.pick(("consensus", "consensus", "listed", "alone", "seed"))
-    names = [f"h{n}" for n in range(1, plan.hosts + 1)]
+    names = [name for name in (f"h{n}" for n in range(1, plan.hosts + 1)) if name not in plan.without]
     members = names if rng.chance(500) else names[: max(1, plan.hosts // 2)]
 
     def init(name: str) -> str | None:
@@ -131,8 +181,8 @@ def _world(plan: Plan, rng: Rng, trace: Trace) -> World:
         init=init,
         codec=rng.chance(150),
         quarantine_ms=rng.pick((0, 2_000, 30_000)),
+        housekeeping_ms=rng.pick((300, 10_000)),
         trace=trace,
-        clock_offsets=rng.chance(500),
         start=False,
     )
 
@@ -152,8 +202,8 @@ def _subnets(rng: Rng, universe: Cidr) -> tuple[Cidr | None, ...]:
 def _start(world: World, rng: Rng, spread_ms: int) -> None:
     """Hosts come up together, or one after the other."""
     together = rng.chance(500)
-    for host in world.hosts.values():
-        delay = rng.below(50) if together else rng.below(max(1, spread_ms))
+    for host in world.members():
+        delay = world.stream(f"start of {host.name}").below(50 if together else max(1, spread_ms))
         world.loop.after(delay, _start_one, host)
 
 

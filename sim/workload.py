@@ -1,8 +1,12 @@
-"""Users: on every host they allocate, ask again, look up, claim and release, one request for an id at a time."""
+"""Users: on every host they allocate, ask again, look up, claim and release, one request for an id at a time.
+
+What they asked is written down, so that a run can be repeated with fewer requests (`Script`).
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 from ringipam.address import Cidr
 from ringipam.core.events import Allocate, ClaimAddress, Leased, LeaseList, Leases, Release, Verb
@@ -11,12 +15,23 @@ from ringipam.lease import Lease
 from sim.cluster import Request, World
 
 
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One request, `at_ms` of simulated time. A release that is `named` names the lease it was told of."""
+
+    at_ms: int
+    host: str
+    verb: Verb
+    named: bool = False
+    cancel_ms: int | None = None
+    """The caller goes away so much later, unless it was answered."""
+
+
 @dataclass(slots=True)
 class Users:
     """How busy they are; chances are per mille of each action."""
 
     world: World
-    rng: Rng
     subnets: tuple[Cidr | None, ...]
     pause_ms: int
     """Mean time between two actions on one host."""
@@ -25,6 +40,7 @@ class Users:
     claim: int = 60
     again: int = 80
     leave: int = 15
+    look: int = 20
     shared_ids: int = 20
     timeout_ms: tuple[int, ...] = (2_000, 10_000, 20_000)
     busy: dict[str, dict[str, Verb]] = field(default_factory=dict)
@@ -32,7 +48,9 @@ class Users:
     unsure: dict[str, list[Verb]] = field(default_factory=dict)
     """host → what a crash left without an answer: it is asked again."""
     held: dict[str, dict[str, Lease]] = field(default_factory=dict)
-    count: int = 0
+    asked: list[Ask] = field(default_factory=list)
+    _rng: dict[str, Rng] = field(default_factory=dict)
+    _count: int = 0
 
     def start(self) -> None:
         self.world.listeners.append(self._answered)
@@ -40,10 +58,11 @@ class Users:
             self.busy[name] = {}
             self.unsure[name] = []
             self.held[name] = {}
+            self._rng[name] = self.world.stream(f"users of {name}")
             self._later(name)
 
     def _later(self, host: str) -> None:
-        self.world.loop.after(1 + self.rng.below(2 * self.pause_ms), self._act, host)
+        self.world.loop.after(1 + self._rng[host].below(2 * self.pause_ms), self._act, host)
 
     def _act(self, host: str) -> None:
         if self.world.loop.now >= self.until_ms:
@@ -57,17 +76,25 @@ class Users:
 
     def _ask(self, host: str, verb: Verb) -> None:
         self.busy[host][_id(verb)] = verb
+        rng = self._rng[host]
+        cancel_ms = rng.below(300) if rng.chance(self.leave) else None
+        self._note(Ask(self.world.elapsed_ms, host, verb, isinstance(verb, Release) and bool(verb.lease), cancel_ms))
         request = self.world.ask(host, verb)
         if request.lost:
             self._forget(request)
-        elif self.rng.chance(self.leave):
-            self.world.loop.after(self.rng.below(300), self._give_up, request)
+        elif cancel_ms is not None:
+            self.world.loop.after(cancel_ms, self._give_up, request)
+
+    def _note(self, ask: Ask) -> None:
+        self.asked.append(ask)
 
     def _choose(self, host: str) -> Verb | None:
-        rng = self.rng
+        rng = self._rng[host]
         mine = [holder for holder in sorted(self.held[host]) if holder not in self.busy[host]]
         drawn = rng.below(1000)
         timeout = rng.pick(self.timeout_ms)
+        if rng.chance(self.look):
+            return Leases(cluster=rng.chance(500))
         if mine and drawn < self.release:
             holder = rng.pick(mine)
             lease = self.held[host][holder].lease if rng.chance(800) else None
@@ -80,8 +107,9 @@ class Users:
         return Allocate(self._new_id(host), rng.pick(self.subnets), timeout)
 
     def _claim(self, host: str, timeout: int) -> Verb:
-        wanted = (self.rng.pick(self.subnets) or self.world.universe).range
-        address = wanted.start + self.rng.below(min(wanted.size, 256))
+        rng = self._rng[host]
+        wanted = (rng.pick(self.subnets) or self.world.universe).range
+        address = wanted.start + rng.below(min(wanted.size, 256))
         universe = self.world.universe
         return ClaimAddress(self._new_id(host), universe.family, address, universe.prefix_len, timeout)
 
@@ -90,8 +118,8 @@ class Users:
         return Cidr(network.version, int(network.network_address), network.prefixlen)
 
     def _new_id(self, host: str) -> str:
-        self.count += 1
-        return f"shared-{self.count % 5}" if self.rng.chance(self.shared_ids) else f"{host}-{self.count}"
+        self._count += 1
+        return f"shared-{self._count % 5}" if self._rng[host].chance(self.shared_ids) else f"{host}-{self._count}"
 
     def _give_up(self, request: Request) -> None:
         self.world.cancel(request)
@@ -102,6 +130,8 @@ class Users:
         self.busy[request.host].pop(_id(request.verb), None)
 
     def _answered(self, request: Request) -> None:
+        if request.host not in self.held:
+            return
         holder = _id(request.verb)
         held = self.held[request.host]
         match request.answer:
@@ -113,11 +143,15 @@ class Users:
 
     def crashed(self, host: str) -> None:
         """Requests under way are lost; users ask what became of them when the host is back."""
-        self.unsure[host] += self.busy[host].values()
-        self.busy[host].clear()
+        if host in self.busy:
+            self.unsure[host] += self.busy[host].values()
+            self.busy[host].clear()
 
     def recover(self, host: str) -> None:
         """After a restart, learn what is held, and ask again what may have come true unheard."""
+        if host not in self.held:
+            return
+        self._note(Ask(self.world.elapsed_ms, host, Leases()))
         request = self.world.ask(host, Leases())
         if isinstance(request.answer, LeaseList):
             self._learn(request)
@@ -130,8 +164,35 @@ class Users:
         self.held[host] = {lease.id: lease for lease in request.answer.leases}
         unsure, self.unsure[host] = self.unsure[host], []
         for verb in unsure:
-            if _id(verb) not in self.busy[host] and self.rng.chance(700):
+            if _id(verb) not in self.busy[host] and self._rng[host].chance(700):
                 self._ask(host, verb)
+
+
+class Script:
+    """Exactly these requests, at their times: what users asked in another run, or part of it."""
+
+    def __init__(self, world: World, asks: Sequence[Ask]) -> None:
+        self.world = world
+        self.asked = list(asks)
+        self._told: dict[tuple[str, str], str] = {}
+
+    def start(self) -> None:
+        self.world.listeners.append(self._answered)
+        for ask in self.asked:
+            if ask.host in self.world.hosts:
+                self.world.loop.after(ask.at_ms, self._ask, ask)
+
+    def _ask(self, ask: Ask) -> None:
+        verb = ask.verb
+        if isinstance(verb, Release):
+            verb = replace(verb, lease=self._told.get((ask.host, verb.id)) if ask.named else None)
+        request = self.world.ask(ask.host, verb)
+        if ask.cancel_ms is not None:
+            self.world.loop.after(ask.cancel_ms, self.world.cancel, request)
+
+    def _answered(self, request: Request) -> None:
+        if isinstance(request.answer, Leased):
+            self._told[request.host, request.answer.lease.id] = request.answer.lease.lease
 
 
 def _id(verb: Verb) -> str:

@@ -279,6 +279,11 @@ class Allocator:
             state.space.add(address, address + 1)
         state.gained = True
 
+    @property
+    def waiting(self) -> int:
+        """How many requests wait for space, an answer or a ring."""
+        return len(self._waiting)
+
     # ── time ─────────────────────────────────────────────────────────────────────────────────────
 
     @property

@@ -158,6 +158,11 @@ class Donor:
         if self._state.now < held.expires_ms:
             self.asked(message.peer, held.request)
 
+    @property
+    def held(self) -> int:
+        """How many requests of newcomers wait for a witness."""
+        return len(self._held)
+
     # ── housekeeping ─────────────────────────────────────────────────────────────────────────────
 
     @property

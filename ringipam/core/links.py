@@ -81,6 +81,9 @@ class Links:
         """
         return dict(self._listed)
 
+    def counts(self) -> dict[str, int]:
+        return {"links": len(self._links), "addresses to dial": len(self._targets)}
+
     # ── dialling ─────────────────────────────────────────────────────────────────────────────────
 
     def add_target(self, address: str, *, configured: bool) -> None:

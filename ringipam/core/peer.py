@@ -159,6 +159,17 @@ class Peer:
         """How many addresses of `wanted` this peer could issue, counted up to `at_most`."""
         return self._state.space.count(*wanted, at_most=at_most)
 
+    def queues(self) -> dict[str, int]:
+        """How long everything is that could grow with what happens to a peer."""
+        return {
+            "waiting requests": self._allocator.waiting,
+            "searches": self._searches.under_way,
+            "requests held for a witness": self._donor.held,
+            **self._links.counts(),
+            **self._router.counts(),
+            **self._state.rumours.counts(),
+        }
+
     # ── dispatch ─────────────────────────────────────────────────────────────────────────────────
 
     def _settle(self) -> list[Effect]:

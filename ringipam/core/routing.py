@@ -67,6 +67,9 @@ class Router:
             self._pass_on(envelope, arrived_by=neighbour)
         return False
 
+    def counts(self) -> dict[str, int]:
+        return {"ways learned": len(self._via), "envelopes seen": len(self._seen)}
+
     def _pass_on(self, envelope: Envelope, arrived_by: str) -> None:
         target = envelope.target
         further = Envelope(

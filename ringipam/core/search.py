@@ -212,6 +212,10 @@ class Searches:
                     for seeker in search.seekers:
                         seeker.refused.pop(owner, None)
 
+    @property
+    def under_way(self) -> int:
+        return len(self._searches)
+
     # ── time ─────────────────────────────────────────────────────────────────────────────────────
 
     @property

@@ -34,6 +34,9 @@ class Rumours:
     def hot(self) -> bool:
         return bool(self._hot)
 
+    def counts(self) -> dict[str, int]:
+        return {"rumours to spread": len(self._hot), "rumours seen": len(self._seen)}
+
     def add(self, rumour: Rumour, source: str = "") -> None:
         """Spread `rumour`, but not back to `source`."""
         self._remember(rumour.rumour)

@@ -17,14 +17,21 @@ def all_checkers(world: World) -> list[Checker]:
     from sim.checkers.agreement import OneRingIsFormed
     from sim.checkers.answers import EveryRequestAnswered
     from sim.checkers.asking import EveryLeaseWasAskedFor
+    from sim.checkers.bounds import NothingGrowsWithoutBound
     from sim.checkers.convergence import Convergence
     from sim.checkers.durability import AcknowledgedIsDurable
+    from sim.checkers.healing import ConvergesInTime
     from sim.checkers.idempotence import OneAllocationEach, SameAnswerAgain
     from sim.checkers.inside import LeasesInsidePossession
+    from sim.checkers.judge import NobodyWasToldTwice
+    from sim.checkers.laws import RingsJoinInAnyOrder
     from sim.checkers.leaks import NothingLeaks
     from sim.checkers.leases import NoAddressLeasedTwice
     from sim.checkers.possession import NoAddressPossessedTwice
     from sim.checkers.quarantine import ReleasedAddressesRest
+    from sim.checkers.records import OneRecordAStep
+    from sim.checkers.releases import ReleasesFreeTheirOwn
+    from sim.checkers.requests import SpaceIsGrantedOnce
     from sim.checkers.synced import DiskHoldsWhatMemoryDoes
     from sim.checkers.truth import NoSpaceIsTrue
 
@@ -35,12 +42,19 @@ def all_checkers(world: World) -> list[Checker]:
         LeasesInsidePossession,
         EveryLeaseWasAskedFor,
         AcknowledgedIsDurable,
+        NobodyWasToldTwice,
         DiskHoldsWhatMemoryDoes,
+        OneRecordAStep,
+        SpaceIsGrantedOnce,
+        ReleasesFreeTheirOwn,
         SameAnswerAgain,
         OneAllocationEach,
         EveryRequestAnswered,
         NoSpaceIsTrue,
         ReleasedAddressesRest,
+        RingsJoinInAnyOrder,
+        NothingGrowsWithoutBound,
+        ConvergesInTime,
         Convergence,
         NothingLeaks,
     )

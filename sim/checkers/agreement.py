@@ -27,6 +27,8 @@ class OneRingIsFormed(Checker):
         self._look(host)
 
     def _look(self, host: Host) -> None:
+        if host.stranger:
+            return
         cluster = host.disk.durable.meta.get("cluster", "")
         if not cluster:
             return

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ringipam.core.events import Allocate, ClaimAddress, Prime
+from ringipam.core.events import Allocate, ClaimAddress, Leases, Prime
 from sim.checkers.base import Checker
 
 if TYPE_CHECKING:
     from sim.cluster import Request
 
 SLACK_MS = 5_000
-"""For slow disks, which take less than that; a pause is waited out."""
+"""For slow disks, which take less than that; a pause and a hanging sync are waited out."""
 
 
 class EveryRequestAnswered(Checker):
     def asked(self, request: Request) -> None:
-        timeout = request.verb.timeout_ms if isinstance(request.verb, Allocate | ClaimAddress | Prime) else 0
+        verb = request.verb
+        timeout = verb.timeout_ms if isinstance(verb, Allocate | ClaimAddress | Prime | Leases) else 0
         self.world.loop.after(timeout + SLACK_MS, self._look, request)
 
     def _look(self, request: Request) -> None:
         if not request.open:
             return
-        resumed = self.world.hosts[request.host].paused_until
+        host = self.world.hosts[request.host]
+        resumed = max(host.paused_until, host.disk.stalled_until)
         if self.world.loop.now < resumed + SLACK_MS:
             self.world.loop.at(resumed + SLACK_MS, self._look, request)
         else:

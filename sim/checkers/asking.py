@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ringipam.core.durable import PutLease
-from ringipam.core.events import Allocate, Asked, Cancelled, ClaimAddress, Effect, Event, Reply
+from ringipam.core.events import Allocate, Asked, Cancelled, ClaimAddress, Effect, Event, Persist, Reply
 from sim.checkers.base import Checker
-from sim.host import persisted
 
 if TYPE_CHECKING:
     from sim.cluster import World
@@ -23,19 +22,19 @@ class EveryLeaseWasAskedFor(Checker):
 
     def stepped(self, host: Host, event: Event | None, effects: list[Effect]) -> None:
         waiting = self._waiting.setdefault(host.name, {})
-        match event:
-            case Asked(number, Allocate() | ClaimAddress() as verb):
-                waiting[number] = verb.id
-            case Cancelled(number):
-                waiting.pop(number, None)
-            case _:
-                pass
-        for change in persisted(effects):
-            if isinstance(change, PutLease) and change.lease.id not in waiting.values():
-                self.fail(f"{host.name} leases {change.lease.address} to {change.lease.id}, who no longer asks")
+        if type(event) is Asked:
+            if isinstance(event.verb, Allocate | ClaimAddress):
+                waiting[event.request] = event.verb.id
+        elif type(event) is Cancelled:
+            waiting.pop(event.request, None)
         for effect in effects:
-            if isinstance(effect, Reply):
-                waiting.pop(effect.request, None)
+            kind = type(effect)
+            if kind is Persist:
+                for change in effect.changes:  # type: ignore[union-attr]
+                    if type(change) is PutLease and change.lease.id not in waiting.values():
+                        self.fail(f"{host.name} leases {change.lease.address} to {change.lease.id}, who no longer asks")
+            elif kind is Reply:
+                waiting.pop(effect.request, None)  # type: ignore[union-attr]
 
     def crashed(self, host: Host) -> None:
         self._waiting.pop(host.name, None)

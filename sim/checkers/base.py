@@ -22,7 +22,7 @@ class Violation(Exception):  # noqa: N818  the word of the field
 
 
 class Checker:
-    """Every method is called at its moment; the default is to look away."""
+    """Every method is called at its moment, if a subclass has its own."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -30,16 +30,27 @@ class Checker:
     def fail(self, text: str) -> NoReturn:
         raise Violation(type(self).__name__, f"at {self.world.elapsed_ms} ms: {text}")
 
-    def stepped(self, host: Host, event: Event | None, effects: list[Effect]) -> None: ...
+    def stepped(self, host: Host, event: Event | None, effects: list[Effect]) -> None:
+        """After every step of a peer; `event` is None for its start."""
+
+    def changed(self, host: Host, event: Event | None, effects: list[Effect], changes: tuple[Change, ...]) -> None:
+        """After a step that asks for something to be kept: `changes`, of which there are some."""
 
     def committed(self, host: Host, changes: tuple[Change, ...]) -> None: ...
 
-    def restarted(self, host: Host) -> None: ...
+    def restarted(self, host: Host) -> None:
+        """A process begins: its peer stands, and has not done anything yet."""
 
     def crashed(self, host: Host) -> None: ...
+
+    def wiped(self, host: Host) -> None:
+        """A host that is down has lost its disk."""
 
     def asked(self, request: Request) -> None: ...
 
     def answered(self, request: Request) -> None: ...
+
+    def healed(self) -> None:
+        """No fault strikes from now on."""
 
     def finished(self) -> None: ...

@@ -15,8 +15,8 @@ class Convergence(Checker):
                 if host.peer is not None
             }
             self.fail(f"the hosts have not become one system: {state}")
-        members = {host.settings.peer for host in world.hosts.values()}
-        for host in world.hosts.values():
+        members = {host.settings.peer for host in world.hosts.values() if not host.stranger} | world.lost_peers
+        for host in world.members():
             assert host.peer is not None
             assert host.peer.ring is not None
             host.peer.ring.check()

@@ -39,6 +39,9 @@ class AcknowledgedIsDurable(Checker):
                     if lease.lease in host.disk.durable.leases:
                         self.fail(f"{host.name} told that {lease.address} was released before that was durable")
 
+    def wiped(self, host: Host) -> None:
+        self._acknowledged.pop(host.name, None)
+
     def committed(self, host: Host, changes: tuple[Change, ...]) -> None:
         self._look(host)
 

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ringipam.core.durable import DropLease, PutLease
+from ringipam.core.durable import Change, DropLease, PutLease
 from ringipam.core.events import Allocate, Effect, Event, Leased, Release
 from ringipam.lease import Lease
 from sim.checkers.base import Checker
-from sim.host import persisted
 
 if TYPE_CHECKING:
     from sim.cluster import Request, World
     from sim.host import Host
 
-Key = tuple[str, str]
-"""An id and a subnet."""
+Key = tuple[str, int, int]
+"""An id, and the start and length of a subnet."""
 
 
 class SameAnswerAgain(Checker):
@@ -27,6 +26,10 @@ class SameAnswerAgain(Checker):
         if isinstance(request.verb, Release):
             for key in [key for key in self._told if key[:2] == (request.host, request.verb.id)]:
                 del self._told[key]
+
+    def wiped(self, host: Host) -> None:
+        for key in [key for key in self._told if key[0] == host.name]:
+            del self._told[key]
 
     def answered(self, request: Request) -> None:
         if not isinstance(request.verb, Allocate) or not isinstance(request.answer, Leased):
@@ -48,11 +51,11 @@ class OneAllocationEach(Checker):
         self._held: dict[str, dict[Key, str]] = {}  # host → id and subnet → lease
         self._keys: dict[str, Key] = {}  # lease → id and subnet
 
-    def stepped(self, host: Host, event: Event | None, effects: list[Effect]) -> None:
-        for change in persisted(effects):
-            if isinstance(change, PutLease):
+    def changed(self, host: Host, event: Event | None, effects: list[Effect], changes: tuple[Change, ...]) -> None:
+        for change in changes:
+            if type(change) is PutLease:
                 self._put(host, change.lease)
-            elif isinstance(change, DropLease):
+            elif type(change) is DropLease:
                 key = self._keys.pop(change.lease, None)
                 if key is not None:
                     self._held[host.name].pop(key, None)
@@ -65,7 +68,7 @@ class OneAllocationEach(Checker):
     def _put(self, host: Host, lease: Lease) -> None:
         if lease.class_ != "container":
             return
-        key = (lease.id, str(lease.subnet))
+        key = (lease.id, int(lease.subnet.network_address), lease.subnet.prefixlen)
         self._keys[lease.lease] = key
         before = self._held.setdefault(host.name, {}).setdefault(key, lease.lease)
         if before != lease.lease:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ringipam.core.durable import PutLease, PutTokens
+from ringipam.core.durable import Change, PutLease, PutTokens
 from ringipam.core.events import Effect, Event
 from sim.checkers.base import Checker
-from sim.host import persisted
 
 if TYPE_CHECKING:
     from ringipam.lease import Lease
@@ -15,12 +14,11 @@ if TYPE_CHECKING:
 
 
 class LeasesInsidePossession(Checker):
-    def stepped(self, host: Host, event: Event | None, effects: list[Effect]) -> None:
-        changes = persisted(effects)
-        if any(isinstance(change, PutTokens) for change in changes):
+    def changed(self, host: Host, event: Event | None, effects: list[Effect], changes: tuple[Change, ...]) -> None:
+        if any(type(change) is PutTokens for change in changes):
             self._look_at_all(host)
         for change in changes:
-            if isinstance(change, PutLease):
+            if type(change) is PutLease:
                 self._look(host, change.lease)
 
     def restarted(self, host: Host) -> None:

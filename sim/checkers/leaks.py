@@ -7,7 +7,7 @@ from sim.checkers.base import Checker
 
 class NothingLeaks(Checker):
     def finished(self) -> None:
-        for host in self.world.hosts.values():
+        for host in self.world.members():
             if host.peer is None:
                 continue
             for owned in host.peer.possessed():

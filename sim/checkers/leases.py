@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ringipam.core.durable import DropLease, PutLease
+from ringipam.core.durable import Change, DropLease, PutLease
 from ringipam.core.events import Effect, Event
 from ringipam.lease import Lease
 from sim.checkers.base import Checker
-from sim.host import persisted
 
 if TYPE_CHECKING:
     from sim.cluster import World
@@ -23,11 +22,13 @@ class NoAddressLeasedTwice(Checker):
         self._at: dict[int, dict[str, str]] = {}  # address → host → lease
         self._of: dict[str, dict[str, int]] = {}  # host → lease → address
 
-    def stepped(self, host: Host, event: Event | None, effects: list[Effect]) -> None:
-        for change in persisted(effects):
-            if isinstance(change, PutLease):
+    def changed(self, host: Host, event: Event | None, effects: list[Effect], changes: tuple[Change, ...]) -> None:
+        if host.stranger:
+            return
+        for change in changes:
+            if type(change) is PutLease:
                 self._put(host, change.lease)
-            elif isinstance(change, DropLease):
+            elif type(change) is DropLease:
                 self._drop(host.name, change.lease)
 
     def crashed(self, host: Host) -> None:
@@ -39,6 +40,8 @@ class NoAddressLeasedTwice(Checker):
     def _reload(self, host: Host) -> None:
         for number in list(self._of.get(host.name, {})):
             self._drop(host.name, number)
+        if host.stranger:
+            return
         for lease in host.disk.durable.leases.values():
             self._put(host, lease)
 

@@ -1,19 +1,21 @@
 """At no instant do two hosts possess one address (W6), not even if any one of them crashed in that instant.
 
-A host possesses what its memory says while it is up, and what its disk says if it crashes: both are compared.
+A host possesses what its memory says while it is up. If it crashes, it is what the disk says, or what it will say once
+some of the records it has asked for are durable: each of these futures is compared too, a what-if crash at every event.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections import deque
 from typing import TYPE_CHECKING
 
 from ringipam.address import Range
-from ringipam.core.durable import Change, PutConflict, PutTokens, Stored
+from ringipam.claim import Claim
+from ringipam.core.durable import Change, PutConflict, PutMeta, PutTokens, Stored
 from ringipam.core.events import Effect, Event
 from ringipam.ring.intervals import Intervals
-from ringipam.ring.ring import Ring
 from sim.checkers.base import Checker
-from sim.host import persisted
 
 if TYPE_CHECKING:
     from sim.cluster import World
@@ -21,80 +23,169 @@ if TYPE_CHECKING:
 
 
 Possession = tuple[str, list[Range]]
-"""A cluster, and what is possessed in it."""
+"""A cluster, and what is possessed in it, in order."""
 
 NOTHING: Possession = ("", [])
 
 
+class _Disk:
+    """What the disk of a host says of its ring, or will say when all that was asked for is durable."""
+
+    def __init__(self, stored: Stored) -> None:
+        self.cluster = stored.meta.get("cluster", "")
+        self.tokens = dict(stored.tokens)
+        self.conflicts = dict(stored.conflicts)
+
+    def apply(self, changes: tuple[Change, ...]) -> bool:
+        """Whether there was anything about the ring."""
+        relevant = False
+        for change in changes:
+            if isinstance(change, PutTokens):
+                for start in change.removed:
+                    self.tokens.pop(start, None)
+                self.tokens.update(change.put)
+            elif isinstance(change, PutConflict):
+                self.conflicts[change.conflict.start, change.conflict.end] = change.conflict
+            elif isinstance(change, PutMeta):
+                if change.key == "cluster":
+                    self.cluster = change.value
+            else:
+                continue
+            relevant = True
+        return relevant
+
+    def possession(self, universe: Range, peer: str) -> Possession:
+        if not self.cluster:
+            return NOTHING
+        return self.cluster, _owned(sorted(self.tokens.items()), universe, peer, list(self.conflicts))
+
+
 class NoAddressPossessedTwice(Checker):
-    """Compares a host with the others only when its ring changed, in memory or on disk."""
+    """Compares only what a host came to possess with what the others do, in any of the states they may be found in."""
 
     def __init__(self, world: World) -> None:
         super().__init__(world)
         self._memory: dict[str, Possession] = {}
         self._disk: dict[str, Possession] = {}
+        self._ahead: dict[str, _Disk] = {}
+        self._futures: dict[str, deque[tuple[int, Possession]]] = {}
+        """What a crash would leave once so many changes are durable, the earliest first."""
+        self._asked: dict[str, int] = {}
+        self._done: dict[str, int] = {}
 
-    def stepped(self, host: Host, event: Event | None, effects: list[Effect]) -> None:
-        if any(isinstance(change, PutTokens | PutConflict) for change in persisted(effects)):
-            self._look(host)
+    def changed(self, host: Host, event: Event | None, effects: list[Effect], changes: tuple[Change, ...]) -> None:
+        name = host.name
+        self._asked[name] += len(changes)
+        ahead = self._ahead[name]
+        if not ahead.apply(changes):
+            return
+        assert host.peer is not None
+        self._became(host, self._memory, (host.peer.cluster, host.peer.possessed()), "")
+        future = ahead.possession(host.settings.universe.range, host.settings.peer)
+        futures = self._futures[name]
+        before = futures[-1][1] if futures else self._disk[name]
+        futures.append((self._asked[name], future))
+        if future != self._memory[name]:
+            self._compare(name, _gained(future, before), f" if {name} restarts")
 
     def restarted(self, host: Host) -> None:
-        self._look(host)
+        assert host.peer is not None
+        self._reload(host)
+        self._became(host, self._memory, (host.peer.cluster, host.peer.possessed()), "")
 
     def committed(self, host: Host, changes: tuple[Change, ...]) -> None:
-        if any(isinstance(change, PutTokens | PutConflict) for change in changes):
-            self._look_at_disk(host)
+        name = host.name
+        self._done[name] += len(changes)
+        futures = self._futures[name]
+        while futures and futures[0][0] <= self._done[name]:
+            self._disk[name] = futures.popleft()[1]
 
     def crashed(self, host: Host) -> None:
         self._memory.pop(host.name, None)
-        self._look_at_disk(host)
+        self._reload(host)
 
-    def _look(self, host: Host) -> None:
-        assert host.peer is not None
-        self._memory[host.name] = (host.peer.cluster, host.peer.possessed())
-        self._compare(host.name, self._memory, "")
+    def _reload(self, host: Host) -> None:
+        name = host.name
+        self._asked[name] = self._done[name] = 0
+        self._futures[name] = deque()
+        self._ahead[name] = _Disk(host.disk.durable)
+        self._became(host, self._disk, durable_possession(host), f" if {name} restarts")
 
-    def _look_at_disk(self, host: Host) -> None:
-        self._disk[host.name] = durable_possession(host)
-        self._compare(host.name, self._disk, f" if {host.name} restarts")
+    def _became(self, host: Host, views: dict[str, Possession], now: Possession, when: str) -> None:
+        before = views.get(host.name, NOTHING)
+        views[host.name] = now
+        if now != before:
+            self._compare(host.name, _gained(now, before), when)
 
-    def _compare(self, name: str, views: dict[str, Possession], when: str) -> None:
-        cluster, mine = views[name]
+    def _compare(self, name: str, gained: Possession, when: str) -> None:
+        cluster, mine = gained
         if not cluster or not mine:
             return
-        for others, also in ((self._memory, when), (self._disk, when or " if the latter restarts")):
-            for other, (their_cluster, theirs) in others.items():
-                if other != name and their_cluster == cluster:
-                    shared = overlap(mine, theirs)
-                    if shared is not None:
-                        first, last = (self.world.universe.text(a) for a in (shared.start, shared.end - 1))
-                        self.fail(f"{name} and {other} both possess {first} to {last}{also}")
+        for other in self._disk:
+            if other == name:
+                continue
+            self._compare_with(name, cluster, mine, when, other, self._memory.get(other, NOTHING), when)
+            restarts = when or " if the latter restarts"
+            self._compare_with(name, cluster, mine, when, other, self._disk[other], restarts)
+            for _, future in self._futures[other]:
+                self._compare_with(name, cluster, mine, when, other, future, restarts)
+
+    def _compare_with(
+        self, name: str, cluster: str, mine: list[Range], when: str, other: str, theirs: Possession, also: str
+    ) -> None:
+        if theirs[0] != cluster:
+            return
+        shared = overlap(mine, theirs[1])
+        if shared is not None:
+            first, last = (self.world.universe.text(a) for a in (shared.start, shared.end - 1))
+            self.fail(f"{name} and {other} both possess {first} to {last}{also or when}")
 
 
 def durable_possession(host: Host) -> Possession:
     """Cluster and ranges that a restart of this host would find."""
-    stored: Stored = host.disk.durable
-    cluster = stored.meta.get("cluster", "")
-    if not cluster:
-        return NOTHING
-    owned = Intervals()
-    ring = Ring.from_tokens(host.settings.universe.range, sorted(stored.tokens.items()))
-    for start, end in ring.ranges_of(host.settings.peer):
-        owned.add(start, end)
-    for start, end in sorted(stored.conflicts):
-        owned.discard(start, end)
-    return cluster, list(owned)
+    return _Disk(host.disk.durable).possession(host.settings.universe.range, host.settings.peer)
+
+
+def _owned(tokens: list[tuple[int, Claim]], universe: Range, peer: str, doubtful: list[tuple[int, int]]) -> list[Range]:
+    """What `tokens` give to `peer`, but for what is doubtful. Written without the core's ring, which may be wrong."""
+    found: list[Range] = []
+    for index, (start, claim) in enumerate(tokens):
+        if claim.owner == peer:
+            end = tokens[index + 1][0] if index + 1 < len(tokens) else universe.end
+            if found and found[-1].end == start:
+                start = found.pop().start
+            found.append(Range(start, end))
+    if not doubtful:
+        return found
+    clear = Intervals()
+    for start, end in found:
+        clear.add(start, end)
+    for start, end in sorted(doubtful):
+        clear.discard(start, end)
+    return list(clear)
+
+
+def _gained(now: Possession, before: Possession) -> Possession:
+    """What is possessed now and was not before; whole ranges, so perhaps more than that, never less."""
+    if now[0] != before[0] or not before[1]:
+        return now
+    starts = [found.start for found in before[1]]
+    gained = []
+    for found in now[1]:
+        at = bisect_right(starts, found.start) - 1
+        if at < 0 or before[1][at].end < found.end:
+            gained.append(found)
+    return now[0], gained
 
 
 def overlap(one: list[Range], two: list[Range]) -> Range | None:
-    """The first range that two sorted lists of ranges share."""
-    i = j = 0
-    while i < len(one) and j < len(two):
-        (start, end), (other_start, other_end) = one[i], two[j]
-        if start < other_end and other_start < end:
-            return Range(max(start, other_start), min(end, other_end))
-        if end < other_end:
-            i += 1
-        else:
-            j += 1
+    """The first range that two sorted lists of ranges share; quick if the first is short."""
+    if not two:
+        return None
+    for start, end in one:
+        at = bisect_right(two, (start, start))
+        for near in two[max(0, at - 1) : at + 1]:
+            lo, hi = max(start, near.start), min(end, near.end)
+            if lo < hi:
+                return Range(lo, hi)
     return None

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from ringipam.core.durable import Change
 from ringipam.core.events import Effect, Event
 from sim.checkers.base import Checker
-from sim.host import persisted
 
 if TYPE_CHECKING:
     from sim.cluster import World
@@ -19,10 +18,8 @@ class DiskHoldsWhatMemoryDoes(Checker):
         super().__init__(world)
         self._behind: dict[str, int] = {}  # host → changes that are not durable yet
 
-    def stepped(self, host: Host, event: Event | None, effects: list[Effect]) -> None:
-        asked = len(persisted(effects))
-        if asked:
-            self._behind[host.name] = self._behind.get(host.name, 0) + asked
+    def changed(self, host: Host, event: Event | None, effects: list[Effect], changes: tuple[Change, ...]) -> None:
+        self._behind[host.name] = self._behind.get(host.name, 0) + len(changes)
 
     def committed(self, host: Host, changes: tuple[Change, ...]) -> None:
         self._behind[host.name] -= len(changes)

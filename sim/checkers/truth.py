@@ -29,14 +29,14 @@ class NoSpaceIsTrue(Checker):
         calm = self.world.loop.now - self.world.calm_since > SETTLED_MS
         if isinstance(request.verb, Allocate) and calm:
             wanted = (request.verb.subnet or self.world.universe).issuable
-            free = {name: self._free(host, wanted) for name, host in self.world.hosts.items()}
+            free = {host.name: self._free(host, wanted) for host in self.world.members()}
             self._open[request.number] = (wanted, {name: count for name, count in free.items() if count})
 
     def _free(self, host: Host, wanted: Range) -> int:
         return host.peer.free_in(wanted, at_most=1) if host.peer is not None else 0
 
     def stepped(self, host: Host, event: Event | None, effects: list[Effect]) -> None:
-        for wanted, least in self._open.values():
+        for wanted, least in self._open.values() if self._open else ():
             if least.get(host.name) and not self._free(host, wanted):
                 del least[host.name]
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 import sim.cluster
+import sim.run
 from ringipam.core import allocator, donor, election, outbox, search, spreading, state
 from ringipam.core.durable import Change, DropLease, PutTokens
 from ringipam.core.events import Persist
@@ -144,6 +145,7 @@ def test_a_planted_bug_is_caught_by_the_checker_meant_for_it(
     monkeypatch: pytest.MonkeyPatch, plant: Plant, checker: type[Checker]
 ) -> None:
     monkeypatch.setattr(sim.cluster, "all_checkers", lambda world: [checker(world)])
+    monkeypatch.setattr(sim.run, "WHAT_IF", 0)
     plant(monkeypatch)
 
     for seed in range(SEEDS):

@@ -1,0 +1,43 @@
+"""A request for space is granted at most once, however often it comes and whatever crashes between (safety.md S16)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ringipam.core.durable import Change, PutAnswered
+from ringipam.core.events import Effect, Event, Send
+from ringipam.messages import Envelope, Grant
+from sim.checkers.base import Checker
+
+if TYPE_CHECKING:
+    from sim.cluster import World
+    from sim.host import Host
+
+
+class SpaceIsGrantedOnce(Checker):
+    """A grant is of the record that says its request is answered, and such records only ever count up."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self._answered: dict[str, dict[str, int]] = {}  # donor → asker → number
+
+    def restarted(self, host: Host) -> None:
+        self._answered[host.name] = dict(host.disk.durable.answered)
+
+    def changed(self, host: Host, event: Event | None, effects: list[Effect], changes: tuple[Change, ...]) -> None:
+        recorded: dict[str, int] = {}
+        for change in changes:
+            if isinstance(change, PutAnswered):
+                recorded[change.asker] = change.number
+        for effect in effects:
+            if isinstance(effect, Send) and isinstance(effect.message, Envelope):
+                envelope = effect.message
+                number = envelope.body.number if isinstance(envelope.body, Grant) else 0
+                mine = number and envelope.origin == host.settings.peer
+                if mine and recorded.get(envelope.target) != number:
+                    self.fail(f"{host.name} grants request {number} of {envelope.target} without a record")
+        answered = self._answered[host.name]
+        for asker, number in recorded.items():
+            if number <= answered.get(asker, 0):
+                self.fail(f"{host.name} grants request {number} of {asker} after request {answered[asker]}")
+            answered[asker] = number
