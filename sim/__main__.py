@@ -29,6 +29,7 @@ def _parser() -> argparse.ArgumentParser:
     one = commands.add_parser("run", help="one seed; the last line is its digest")
     one.add_argument("--seed", type=int, required=True)
     one.add_argument("--trace", type=_writable, metavar="FILE", help="write every event and effect as JSON lines")
+    one.add_argument("--page", type=_writable, metavar="FILE.html", help="write a page that shows the run")
     many = commands.add_parser("campaign", help="many seeds, over all cores")
     many.add_argument("--seeds", type=_range, required=True, metavar="A..B", help="both included")
     many.add_argument("--jobs", type=_count, default=os.cpu_count() or 1)
@@ -55,7 +56,7 @@ def _range(text: str) -> range:
 
 def _writable(text: str) -> TextIO:
     try:
-        return open(text, "w")
+        return open(text, "w", encoding="utf-8")
     except OSError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 
@@ -70,8 +71,8 @@ def _faults(text: str) -> str:
 def _run_one(options: argparse.Namespace) -> int:
     plan = Plan(options.seed, options.nodes, options.seconds, options.faults)
     begin = time.perf_counter()
-    with options.trace or nullcontext() as file:
-        result = run(plan, file)
+    with options.trace or nullcontext() as file, options.page or nullcontext() as page:
+        result = run(plan, file, page)
     elapsed = time.perf_counter() - begin
     print(
         f"seed {plan.seed}: {plan.hosts} hosts, {plan.seconds} s simulated in {elapsed:.2f} s;"

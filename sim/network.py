@@ -20,6 +20,8 @@ CALM_DELAY_MS = (1, 10)
 DIAL_TIMEOUT_MS = 1_500
 
 Deliver = Callable[[str, Event], None]
+OnSend = Callable[[str, str, Message, int, int | None], None]
+"""Source, target, message, sent at, arrives at; the last is None for a message that is lost."""
 
 
 @dataclass(slots=True)
@@ -57,6 +59,7 @@ class Network:
         self._slow: dict[tuple[str, str], int] = {}
         self._drop_next: list[type] = []
         self.weather = Weather()
+        self.on_send: OnSend | None = None
         self.bytes = 0
         self.messages = 0
 
@@ -165,6 +168,8 @@ class Network:
             self.bytes += len(payload) + 4
             message = decode(payload)
         if self._lost(end, message):
+            if self.on_send is not None:
+                self.on_send(end.host, end.other_host, message, self._loop.now, None)
             return
         rng = self._rng
         for _ in range(2 if rng.chance(self.weather.copies) else 1):
@@ -174,6 +179,8 @@ class Network:
             else:
                 arrival = end.last_arrival = max(arrival, end.last_arrival)
             self._loop.at(arrival, self._arrive, end.other_link, message)
+            if self.on_send is not None:
+                self.on_send(end.host, end.other_host, message, self._loop.now, arrival)
 
     def _lost(self, end: _End, message: Message) -> bool:
         if (end.host, end.other_host) in self._cuts or self._rng.chance(self.weather.loss):

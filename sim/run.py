@@ -13,6 +13,8 @@ from sim.checkers.base import Checker
 from sim.cluster import World
 from sim.faults import Fault, draw, schedule
 from sim.host import Host
+from sim.page import write_page
+from sim.record import Recorder
 from sim.trace import Trace
 from sim.workload import Users
 
@@ -63,10 +65,14 @@ class _Recovering(Checker):
             self._users.recover(host.name)
 
 
-def run(plan: Plan, trace_file: TextIO | None = None) -> Result:
-    """Run a plan to its end or its first violation."""
+def run(plan: Plan, trace_file: TextIO | None = None, page_file: TextIO | None = None) -> Result:
+    """Run a plan to its end or its first violation; the page shows how it went."""
     rng = Rng(plan.seed)
     world = _world(plan, rng.fork(), Trace(trace_file))
+    recorder = None
+    if page_file is not None:
+        recorder = Recorder(world)
+        world.checkers.insert(0, recorder)
     users = Users(
         world,
         rng.fork(),
@@ -94,6 +100,15 @@ def run(plan: Plan, trace_file: TextIO | None = None) -> Result:
     except Exception as error:
         violation = f"exception: {type(error).__name__}: {error}"
         details = traceback.format_exc()
+    if page_file is not None and recorder is not None:
+        write_page(
+            page_file,
+            recorder,
+            title=f"Simulated run of seed {plan.seed}",
+            faults=faults,
+            violation=violation,
+            plan_text=f"{plan.hosts} hosts share {world.universe}; {plan.seconds} s were planned, {len(faults)} faults",
+        )
     answered = sum(1 for request in world.requests.values() if request.answered_ms is not None)
     return Result(
         plan,
