@@ -207,7 +207,8 @@ class Scene:
             [message[0] for message in messages if GROUPS[message[5]][2]]
             + [self._recorder.since_begin(request.asked_ms) for request in self._recorder.requests]
         )
-        first = shown[-ZOOM_EVENTS] if len(shown) >= ZOOM_EVENTS else 0
+        begun = min((life.span.since for lives in self._recorder.lives.values() for life in lives), default=0)
+        first = shown[-ZOOM_EVENTS] if len(shown) >= ZOOM_EVENTS else begun
         shortest, longest = ZOOM_MS
         return [max(0, min(max(first, self._end - longest), self._end - shortest)), self._end]
 
