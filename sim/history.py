@@ -73,7 +73,7 @@ class History:
         for step in self._recorder.steps:
             for change in persisted(list(step.effects)):
                 if isinstance(change, PutMeta) and change.key == "cluster":
-                    yield step.at, f"{step.host} has a ring from now on, that of cluster {change.value}"
+                    yield step.at, f"{step.host} has a ring from now on (cluster {change.value})"
 
     def _doubles(self) -> Iterator[Row]:
         for double in self._recorder.doubles:
@@ -97,7 +97,7 @@ class History:
         address = self._focus[0].start
         before: dict[str, str] = {}
         for view in self._recorder.views:
-            if view.start <= address < view.end and not view.down and view.span.since != view.span.until:
+            if view.start <= address < view.end and not view.down:
                 was = before.get(view.host)
                 if was != view.owner and (view.owner or was):
                     owner = name_of(view.owner) or "nobody"

@@ -113,8 +113,8 @@ class Recorder(Checker):
         self.steps: deque[Step] = deque(maxlen=KEPT_MAX)
         self.messages: deque[Sent] = deque(maxlen=KEPT_MAX)
         self.requests: deque[Request] = deque(maxlen=KEPT_MAX)
-        self.views: deque[View] = deque(maxlen=KEPT_MAX)
-        self.held: deque[Held] = deque(maxlen=KEPT_MAX)
+        self._past_views: deque[View] = deque(maxlen=KEPT_MAX)
+        self._past_held: deque[Held] = deque(maxlen=KEPT_MAX)
         self.doubles: list[Double] = []
         self.lives: defaultdict[str, list[Life]] = defaultdict(list)
         self.links: dict[int, str] = {}
@@ -180,6 +180,18 @@ class Recorder(Checker):
     def asked(self, request: Request) -> None:
         self.requests.append(request)
 
+    @property
+    def views(self) -> list[View]:
+        """What hosts believed and believe, for longer than a moment, the oldest beginning first."""
+        now = [view for views in self._open_views.values() for view in views.values()]
+        return sorted([*self._past_views, *now], key=lambda view: view.span.since)
+
+    @property
+    def held(self) -> list[Held]:
+        """Leases that were held and are, the oldest first."""
+        now = [held for leases in self._open_held.values() for held in leases.values()]
+        return sorted([*self._past_held, *now], key=lambda held: held.span.since)
+
     def since_begin(self, time: int) -> int:
         """A moment of the loop's clock as one of the picture's."""
         return time - self._zero
@@ -240,12 +252,13 @@ class Recorder(Checker):
             view = before.pop((start, end, owner), None)
             if view is None or view.down != down:
                 if view is not None:
-                    view.span.until = now
+                    before[start, end, owner] = view
                 view = View(Span(now), host, start, end, owner, down)
-                self.views.append(view)
             after[start, end, owner] = view
         for view in before.values():
             view.span.until = now
+            if view.span.since < now:
+                self._past_views.append(view)
         self._open_views[host] = after
 
     def _compare(self, name: str) -> None:
@@ -268,6 +281,8 @@ class Recorder(Checker):
         durable_cluster, durable = self._disk.get(name, NOTHING)
         if cluster and durable_cluster and cluster != durable_cluster:
             return cluster, ranges
+        if ranges == durable:
+            return cluster or durable_cluster, ranges
         union = Intervals()
         for start, end in [*ranges, *durable]:
             union.add(start, end)
@@ -291,13 +306,13 @@ class Recorder(Checker):
     def _hold(self, host: str, lease: Lease) -> None:
         if lease.lease not in self._open_held[host]:
             self._open_held[host][lease.lease] = Held(Span(self.world.elapsed_ms), host, lease)
-            self.held.append(self._open_held[host][lease.lease])
             self._compare_leases(host)
 
     def _let_go(self, host: str, lease: str) -> None:
         held = self._open_held[host].pop(lease, None)
         if held is not None:
             held.span.until = self.world.elapsed_ms
+            self._past_held.append(held)
             self._compare_leases(host)
 
     def _hold_just(self, host: str, leases: Mapping[str, Lease]) -> None:

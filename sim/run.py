@@ -107,7 +107,7 @@ def run(plan: Plan, trace_file: TextIO | None = None, page_file: TextIO | None =
             title=f"Simulated run of seed {plan.seed}",
             faults=faults,
             violation=violation,
-            plan_text=f"{plan.hosts} hosts share {world.universe}; {plan.seconds} s were planned, {len(faults)} faults",
+            plan_text=f"{plan.hosts} hosts share {world.universe}; {plan.seconds} s planned; faults: {len(faults)}",
         )
     answered = sum(1 for request in world.requests.values() if request.answered_ms is not None)
     return Result(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import sys
+from collections import deque
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from ringipam.core.events import DeadlinePassed, Leased
 from ringipam.errors import RingIpamError
@@ -13,7 +14,7 @@ from ringipam.messages import Envelope, Message, Rumour
 from sim.cluster import Request
 from sim.faults import Fault
 from sim.history import History, doubled, mentioned
-from sim.record import Recorder, Sent, Step, View
+from sim.record import Held, Recorder, Sent, Step, View
 from sim.scale import Scale
 from sim.words import Words, kind_of, name_of
 
@@ -48,6 +49,9 @@ STRUCK = {
     **dict.fromkeys(("loss", "copies", "disorder", "slow-network", "isolate-founder"), 0),
 }
 """How many of the hosts drawn for a fault of this kind it strikes, 0 for the whole network; any other strikes all."""
+
+
+Lasting = TypeVar("Lasting", View, Held)
 
 
 class Scene:
@@ -139,6 +143,8 @@ class Scene:
                 self._detail_from = max(self._detail_from, step.at)
                 break
             found.append(row)
+        else:
+            self._detail_from = max(self._detail_from, _forgotten(self._recorder.steps))
         return found[::-1]
 
     def _step(self, step: Step) -> list[Any]:
@@ -165,6 +171,9 @@ class Scene:
                 self._notes.append(f"Messages before {sent.at / 1000:.3f} s are left out.")
                 break
             found.append(self._message(sent, group, text))
+        else:
+            if forgotten := _forgotten(self._recorder.messages):
+                self._notes.append(f"Messages before {forgotten / 1000:.3f} s are left out.")
         return found[::-1]
 
     def _message(self, sent: Sent, group: int, text: str) -> list[Any]:
@@ -173,8 +182,11 @@ class Scene:
 
     def _requests(self) -> list[list[Any]]:
         """`[asked, answered or -1, host, words, outcome, answer]`."""
-        latest = [request for request in self._recorder.requests if request.host in self._place][-REQUESTS_MAX:]
-        return [self._request(request) for request in latest]
+        known = [request for request in self._recorder.requests if request.host in self._place]
+        if len(known) > REQUESTS_MAX:
+            since = self._recorder.since_begin(known[-REQUESTS_MAX].asked_ms)
+            self._notes.append(f"Requests before {since / 1000:.3f} s are left out.")
+        return [self._request(request) for request in known[-REQUESTS_MAX:]]
 
     def _request(self, request: Request) -> list[Any]:
         since_begin = self._recorder.since_begin
@@ -217,10 +229,11 @@ class Scene:
     def _views(self) -> tuple[dict[str, Any], list[list[Any]]]:
         """The bars, what two hosts had at once, and the leases; and the addresses beside them."""
         recorder, universe = self._recorder, self._world.universe
-        views = [view for view in recorder.views if view.host in self._place and view.span.since != view.span.until]
-        views = self._latest(views, VIEWS_MAX)
-        held = [held for held in recorder.held if held.host in self._place and held.span.since != held.span.until]
-        held = [one for one in held if int(one.lease.address) in universe.range][-LEASES_MAX:]
+        views = self._latest(
+            [view for view in recorder.views if view.host in self._place], VIEWS_MAX, "Views of the ring"
+        )
+        held = [one for one in recorder.held if one.host in self._place and int(one.lease.address) in universe.range]
+        held = self._latest(held, LEASES_MAX, "Leases")
         boundaries = [edge for view in views for edge in (view.start, view.end)]
         scale = Scale(universe.range, boundaries, [int(one.lease.address) for one in held], self._focus)
         rows = [
@@ -262,11 +275,14 @@ class Scene:
         cuts = [[scale.y(cut), self._words.address(cut)] for cut in scale.cuts if cut < universe.range.end]
         return {"views": rows, "doubles": doubles, "leases": leases}, cuts
 
-    def _latest(self, views: list[View], at_most: int) -> list[View]:
-        if len(views) <= at_most:
-            return views
-        self._notes.append(f"Rings are drawn from {views[-at_most].span.since / 1000:.3f} s on.")
-        return views[-at_most:]
+    def _latest(self, things: list[Lasting], at_most: int, what: str) -> list[Lasting]:
+        """What ended last, or lasts still, in the old order."""
+        if len(things) <= at_most:
+            return things
+        ends = [self._end if thing.span.until is None else thing.span.until for thing in things]
+        last = sorted(ends)[-at_most]
+        self._notes.append(f"{what} that ended before {last / 1000:.3f} s are left out.")
+        return [thing for thing, end in zip(things, ends, strict=True) if end >= last][-at_most:]
 
 
 def _parsed(recorder: Recorder, violation: str) -> dict[str, str]:
@@ -295,6 +311,11 @@ def _shown(names: list[str], text: str) -> list[str]:
     wanted = [name for name in names if name in spoken] + [name for name in names if name not in spoken]
     first = set(wanted[:HOSTS_MAX])
     return [name for name in names if name in first]
+
+
+def _forgotten(kept: deque[Step] | deque[Sent]) -> int:
+    """Before which moment the recorder has none of them any more; 0 if it has all."""
+    return kept[0].at if len(kept) == kept.maxlen else 0
 
 
 def _group(message: Message) -> int:

@@ -282,6 +282,34 @@ def test_a_long_run_stays_small_and_says_what_it_leaves_out(monkeypatch: pytest.
     assert all(page.data["groups"][message[5]]["shown"] for message in early)
 
 
+def test_of_many_views_those_that_last_longest_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, part = StringIO(), StringIO()
+    run(Plan(2, 3, 20), page_file=whole)
+    monkeypatch.setattr("sim.scene.VIEWS_MAX", 100)
+    run(Plan(2, 3, 20), page_file=part)
+
+    every, kept = (Page(out.getvalue()).data for out in (whole, part))
+
+    def identity(data: dict[str, Any]) -> list[tuple[int, int, str]]:
+        return [(view[2], view[0], view[7]) for view in data["views"] if view[1] == -1]
+
+    assert len(kept["views"]) == 100 < len(every["views"])
+    assert identity(kept) == identity(every)
+    assert any("Views of the ring" in note for note in kept["notes"])
+
+
+def test_what_the_recorder_has_forgotten_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sim.record.KEPT_MAX", 200)
+    out = StringIO()
+    run(Plan(2, 3, 20), page_file=out)
+
+    data = Page(out.getvalue()).data
+
+    assert len(data["messages"]) == 200
+    assert f"Messages before {data['messages'][0][0] / 1000:.3f} s are left out." in data["notes"]
+    assert 0 < data["detail"] <= data["steps"][0][0]
+
+
 def test_every_placeholder_of_the_script_has_its_element() -> None:
     template = (Path(sim.run.__file__).parent / "page.html").read_text()
 
