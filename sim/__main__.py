@@ -15,6 +15,8 @@ from typing import TextIO
 from ringipam.errors import RequestError
 from sim.campaign import Summary, campaign
 from sim.faults import KINDS
+from sim.page import write_run
+from sim.record import Recorder
 from sim.run import Plan, Run
 from sim.saved import load, save
 
@@ -42,6 +44,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--trace", type=_writable, metavar="FILE", help="write every event and effect as JSON lines"
         )
+        command.add_argument("--page", type=_writable, metavar="FILE.html", help="write a page that shows the run")
         command.add_argument("--save", type=Path, metavar="FILE", help="write down the run, to be replayed or shrunk")
         command.add_argument("--json", action="store_true", help="print the result as one JSON object")
     many = commands.add_parser("campaign", help="many seeds, over all cores")
@@ -84,7 +87,7 @@ def _range(text: str) -> range:
 
 def _writable(text: str) -> TextIO:
     try:
-        return open(text, "w")
+        return open(text, "w", encoding="utf-8")
     except OSError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 
@@ -106,9 +109,14 @@ def _replay(options: argparse.Namespace) -> int:
 
 def _complete(plan: Plan, options: argparse.Namespace) -> int:
     begin = time.perf_counter()
-    with options.trace or nullcontext() as file:
-        run = Run(plan, file)
+    with options.trace or nullcontext() as trace, options.page or nullcontext() as page:
+        run = Run(plan, trace)
+        recorder = Recorder(run.world) if page else None
+        if recorder:
+            run.world.watch(recorder, first=True)
         result = run.complete()
+        if page and recorder:
+            write_run(page, run, result, recorder)
     elapsed = time.perf_counter() - begin
     if options.save:
         save(options.save, run, result)

@@ -137,9 +137,12 @@ class World:
         """The hosts that must be one system in the end: not strangers, and not gone for good."""
         return [host for host in self.hosts.values() if host.wanted and not host.stranger]
 
-    def watch(self, checker: Checker) -> None:
-        """Let a checker see what happens from now on; only what it looks at costs time."""
-        self.checkers.append(checker)
+    def watch(self, checker: Checker, *, first: bool = False) -> None:
+        """Let a checker see what happens from now on; only what it looks at costs time.
+
+        Whoever is `first` also sees the step at which another finds a violation.
+        """
+        self.checkers.insert(0 if first else len(self.checkers), checker)
         self._hooks = {
             name: [getattr(c, name) for c in self.checkers if getattr(type(c), name) is not getattr(Checker, name)]
             for name in HOOKS

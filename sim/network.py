@@ -24,6 +24,8 @@ TAIL_MS = 3_000
 STALE_MS = (500, 15_000)
 
 Deliver = Callable[[str, Event], None]
+OnSend = Callable[[str, str, Message, int, int | None], None]
+"""Source, target, message, sent at, arrives at; the last is None for a message that is lost."""
 
 
 @dataclass(slots=True)
@@ -76,8 +78,7 @@ class Network:
         self.weather = Weather()
         self.bytes = 0
         self.messages = 0
-        self.on_send: Callable[[str, str, Message, int, int | None], None] | None = None
-        """Told of every message: from, to, what, when, and when it arrives or None if it is lost."""
+        self.on_send: OnSend | None = None
         self.mark: Callable[[str], None] | None = None
         """Told what befell a message."""
 

@@ -62,7 +62,7 @@ def _strike(world: World, fault: Fault) -> None:
     """A host that a shortened plan left out is not struck."""
     kind = KINDS[fault.kind]
     hosts = tuple(host for host in fault.hosts if host in world.hosts)
-    if len(hosts) < kind.hosts:
+    if len(hosts) < (kind.hosts or 1):
         return
     if kind.strike(world, replace(fault, hosts=hosts)):
         world.disturbed()

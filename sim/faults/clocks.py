@@ -40,7 +40,7 @@ def _back(world: World, fault: Fault) -> bool:
 
 
 KINDS = {
-    "clock-skew": Kind(_skew, "hosts' clocks are minutes to an hour apart", standing=True),
+    "clock-skew": Kind(_skew, "hosts' clocks are minutes to an hour apart", None, standing=True),
     "clock-drift": Kind(_drift, "a clock runs up to 6 % too fast or too slow"),
     "clock-forward": Kind(_forward, "a host is restarted with its clock minutes ahead"),
     "clock-back": Kind(_back, "a host is restarted with its clock minutes behind"),

@@ -28,8 +28,8 @@ class Kind(NamedTuple):
     """Whether it struck: what lies in wait for its moment marks that itself, and some find nothing to strike."""
     does: str
     """In words, for people."""
-    hosts: int = 1
-    """How many hosts it needs."""
+    hosts: int | None = 1
+    """How many of the hosts drawn for it it strikes: None all of them, 0 the whole network."""
     standing: bool = False
     """It is there from the beginning."""
 

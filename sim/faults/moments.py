@@ -135,32 +135,34 @@ def _founder(world: World, fault: Fault) -> bool:
 
 
 KINDS = {
-    "isolate-founder": Kind(_founder, "who learns first that the ring is decided is cut off", standing=True),
+    "isolate-founder": Kind(_founder, "who learns first that the ring is decided is cut off", 0, standing=True),
     "crash-at-adoption": Kind(
-        _ambush("commit", _records_cluster, _crash), "a crash just before a new ring is durable", standing=True
+        _ambush("commit", _records_cluster, _crash), "a crash just before a new ring is durable", 0, standing=True
     ),
     "crash-at-promise": Kind(
-        _ambush("done", _sends(Promise, Accepted), _crash), "an elector crashes behind its promise", standing=True
+        _ambush("done", _sends(Promise, Accepted), _crash), "an elector crashes behind its promise", 0, standing=True
     ),
     "crash-at-grant": Kind(
-        _ambush("effect", _sends(Grant), _crash_before_sending), "a donor crashes with a grant durable and unsent"
+        _ambush("effect", _sends(Grant), _crash_before_sending), "a donor crashes with a grant durable and unsent", 0
     ),
-    "crash-after-grant": Kind(_ambush("done", _sends(Grant), _crash), "a donor crashes behind its grant"),
-    "crash-giving": Kind(_ambush("commit", _gives, _crash), "a donor crashes before its grant is durable"),
-    "crash-given": Kind(_ambush("durable", _gives, _crash), "a donor crashes in the moment its grant is durable"),
+    "crash-after-grant": Kind(_ambush("done", _sends(Grant), _crash), "a donor crashes behind its grant", 0),
+    "crash-giving": Kind(_ambush("commit", _gives, _crash), "a donor crashes before its grant is durable", 0),
+    "crash-given": Kind(_ambush("durable", _gives, _crash), "a donor crashes in the moment its grant is durable", 0),
     "crash-committing": Kind(
-        _ambush("committing", _records(PutTokens), _crash), "a crash while the disk writes a change of the ring"
+        _ambush("committing", _records(PutTokens), _crash), "a crash while the disk writes a change of the ring", 0
     ),
-    "crash-gaining": Kind(_ambush("commit", _gains, _crash), "an asker crashes before what it was granted is durable"),
-    "crash-gained": Kind(_ambush("durable", _gains, _crash), "an asker crashes when what it was granted is durable"),
-    "pause-at-grant": Kind(_ambush("effect", _sends(Grant), _pause), "a donor stands still behind its grant"),
-    "cut-at-grant": Kind(_ambush("done", _sends(Grant), _isolate), "a donor is cut off behind its grant"),
-    "crash-at-witness": Kind(_ambush("done", _sends(Introduced), _crash), "a newcomer's witness crashes"),
-    "crash-leasing": Kind(_ambush("commit", _records(PutLease), _crash), "a crash before a lease is durable"),
-    "crash-leased": Kind(_ambush("durable", _records(PutLease), _crash), "a crash between a lease and its answer"),
+    "crash-gaining": Kind(
+        _ambush("commit", _gains, _crash), "an asker crashes before what it was granted is durable", 0
+    ),
+    "crash-gained": Kind(_ambush("durable", _gains, _crash), "an asker crashes when what it was granted is durable", 0),
+    "pause-at-grant": Kind(_ambush("effect", _sends(Grant), _pause), "a donor stands still behind its grant", 0),
+    "cut-at-grant": Kind(_ambush("done", _sends(Grant), _isolate), "a donor is cut off behind its grant", 0),
+    "crash-at-witness": Kind(_ambush("done", _sends(Introduced), _crash), "a newcomer's witness crashes", 0),
+    "crash-leasing": Kind(_ambush("commit", _records(PutLease), _crash), "a crash before a lease is durable", 0),
+    "crash-leased": Kind(_ambush("durable", _records(PutLease), _crash), "a crash between a lease and its answer", 0),
     "crash-releasing": Kind(
-        _ambush("durable", _records(DropLease), _crash), "a crash between a release and its answer"
+        _ambush("durable", _records(DropLease), _crash), "a crash between a release and its answer", 0
     ),
-    "lose-grants": Kind(_drop(Grant), "grants are lost on the way"),
-    "lose-denials": Kind(_drop(Denied), "denials are lost on the way"),
+    "lose-grants": Kind(_drop(Grant), "grants are lost on the way", 0),
+    "lose-denials": Kind(_drop(Denied), "denials are lost on the way", 0),
 }

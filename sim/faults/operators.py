@@ -70,6 +70,6 @@ KINDS = {
     "forget": Kind(_forget, "an operator lets a host forget another that is alive", 2),
     "changed-peers": Kind(_changed_peers, "a host is restarted with another list of peers", 2),
     "lost-disk": Kind(_lost_disk, "a host loses its disk and comes back as a newcomer"),
-    "foreign-ring": Kind(_foreign_ring, "a host of another ring tries to join"),
-    "wrong-range": Kind(_wrong_range, "a host with another address range tries to join"),
+    "foreign-ring": Kind(_foreign_ring, "a host of another ring tries to join", 0),
+    "wrong-range": Kind(_wrong_range, "a host with another address range tries to join", 0),
 }
