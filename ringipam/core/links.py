@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from ringipam.config import PORT_DEFAULT, format_endpoint, parse_endpoint
 from ringipam.core.events import Close, Dial, LinkUp, Send
-from ringipam.core.settings import name_of
+from ringipam.core.settings import NEVER, name_of
 from ringipam.core.state import State
 from ringipam.errors import PeerError, RequestError
 from ringipam.messages import PROTOCOL_MAX, PROTOCOL_MIN, Hello, Refused
@@ -50,6 +50,8 @@ class Links:
         self._forgotten: set[str] = set()
         self.refusals: dict[str, str] = {}
         """Why which peer is refused, or refuses us."""
+        self._due_ms: int | None = None
+        """When something is to be done; None after a change, until it is asked for again."""
         self._listed = dict.fromkeys(state.settings.dial, "")
         for address in state.settings.dial:
             self.add_target(address, configured=True)
@@ -84,6 +86,7 @@ class Links:
     # ── dialling ─────────────────────────────────────────────────────────────────────────────────
 
     def add_target(self, address: str, *, configured: bool) -> None:
+        self._due_ms = None
         target = self._targets.get(address)
         if target is None:
             self._targets[address] = _Target(configured, self._state.now, self._state.settings.redial_min_ms)
@@ -93,6 +96,7 @@ class Links:
 
     def forget(self, peer: str) -> bool:
         """Stop dialling a peer or an address; whether there was anything to stop."""
+        self._due_ms = None
         addresses = [a for a, t in self._targets.items() if peer in (a, t.peer) or a == self._address_of(peer)]
         for address in addresses:
             del self._targets[address]
@@ -110,6 +114,7 @@ class Links:
     def follow_members(self) -> None:
         """Dial members that are not linked, as long as few enough links stand."""
         state = self._state
+        self._due_ms = None
         addresses = {self._address_of(peer) for peer in state.members.others()}
         full = len(self._targets) >= state.settings.links_dialled_max
         for address in [a for a, t in self._targets.items() if not t.configured and self._idle(t)]:
@@ -126,16 +131,22 @@ class Links:
                 self.add_target(address, configured=False)
 
     @property
-    def deadline(self) -> int | None:
-        times = [target.due_ms for target in self._targets.values() if self._idle(target)]
-        times += [link.greet_by_ms for link in self._links.values() if link.hello is None]
-        return min(times, default=None)
+    def deadline(self) -> int:
+        """Remembered until a target or a link changes: every event asks, few change it."""
+        if self._due_ms is None:
+            times = [target.due_ms for target in self._targets.values() if self._idle(target)]
+            times += [link.greet_by_ms for link in self._links.values() if link.hello is None]
+            self._due_ms = min(times, default=NEVER)
+        return self._due_ms
 
     def _idle(self, target: _Target) -> bool:
         return not target.dialling and target.peer not in self._by_peer
 
     def tick(self) -> None:
         state = self._state
+        if self.deadline > state.now:
+            return
+        self._due_ms = None
         for address, target in self._targets.items():
             if self._idle(target) and target.due_ms <= state.now:
                 target.dialling = True
@@ -153,6 +164,7 @@ class Links:
         target.delay_ms = min(settings.redial_max_ms, target.delay_ms * 2)
 
     def dial_failed(self, address: str, reason: str) -> None:
+        self._due_ms = None
         target = self._targets.get(address)
         if target is not None:
             target.dialling = False
@@ -162,11 +174,13 @@ class Links:
     # ── links come and go ────────────────────────────────────────────────────────────────────────
 
     def up(self, event: LinkUp) -> None:
+        self._due_ms = None
         self._links[event.link] = _Link(event.dialled, event.host, self._state.now + GREETING_MS)
         self._greet(event.link)
 
     def down(self, link: int, reason: str) -> str | None:
         """The peer that is no longer linked, if this was its usable link."""
+        self._due_ms = None
         gone = self._links.pop(link, None)
         if gone is None:
             return None
@@ -216,7 +230,7 @@ class Links:
             PROTOCOL_MIN,
             PROTOCOL_MAX,
             state.me,
-            str(state.universe),
+            state.universe_text,
             state.cluster,
             state.settings.address,
             state.members.me.incarnation,
@@ -227,6 +241,7 @@ class Links:
 
     def greeted(self, link: int, hello: Hello) -> bool:
         """Take a Hello in; whether its sender is a usable neighbour now."""
+        self._due_ms = None
         entry = self._links.get(link)
         if entry is None:
             return False
@@ -261,7 +276,7 @@ class Links:
         name = name_of(hello.peer)
         if hello.protocol_min > PROTOCOL_MAX or hello.protocol_max < PROTOCOL_MIN:
             return f"{name} speaks protocol {hello.protocol_min} to {hello.protocol_max}, this host {PROTOCOL_MAX}"
-        if hello.universe != str(state.universe):
+        if hello.universe != state.universe_text:
             return f"{name} manages {hello.universe}, this host {state.universe}: launch both with the same --iprange"
         if state.cluster and hello.cluster and hello.cluster != state.cluster:
             return (

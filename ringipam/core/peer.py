@@ -95,6 +95,14 @@ class Peer:
         self._listings = Listings(state, self._router)
         self._views = Views(state, self._links, self._election, self._allocator)
         self._handlers = self._table()
+        self._timed = (
+            self._allocator,
+            self._searches,
+            self._election,
+            self._links,
+            self._spreading,
+            self._listings,
+        )
 
     def start(self, now: int) -> list[Effect]:
         """Once, before the first event. The number of this start is durable before anything is said (S13, S16)."""
@@ -131,10 +139,10 @@ class Peer:
     @property
     def deadline(self) -> int | None:
         """When `DeadlinePassed` is wanted, in ms; it may come late, never early."""
-        parts = (self._allocator, self._searches, self._election, self._links, self._spreading, self._listings)
-        times = [part.deadline for part in parts]
-        times.append(self._donor.deadline)
-        return min((time for time in times if time is not None), default=None)
+        due = self._donor.deadline
+        for part in self._timed:
+            due = min(due, part.deadline)
+        return due
 
     # ── what drivers, checkers and tests may look at ─────────────────────────────────────────────
 
@@ -221,16 +229,16 @@ class Peer:
 
     def _receive(self, link: int, message: Message) -> None:
         match message:
-            case Hello():
-                self._greeted(link, message)
-            case Refused(reason):
-                self._links.refused(link, reason)
             case Envelope():
                 neighbour = self._links.peer_of(link)
                 if neighbour is not None and self._router.received(neighbour, message):
                     if message.origin == neighbour:
                         self._links.confirm(neighbour)
                     self._open(message.origin, message.body)
+            case Hello():
+                self._greeted(link, message)
+            case Refused(reason):
+                self._links.refused(link, reason)
             case _:
                 assert_never(message)
 

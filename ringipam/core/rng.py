@@ -31,10 +31,10 @@ class Rng:
 
     def between(self, low: int, high: int) -> int:
         """A number from `low` to `high`, both included."""
-        return low + self.below(high - low + 1)
+        return low + ((self.bits64() * (high - low + 1)) >> 64)
 
     def chance(self, per_mille: int) -> bool:
-        return self.below(1000) < per_mille
+        return (self.bits64() * 1000) >> 64 < per_mille
 
     def pick(self, choices: Sequence[T]) -> T:
         return choices[self.below(len(choices))]

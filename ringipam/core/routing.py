@@ -61,7 +61,7 @@ class Router:
         elif envelope.origin != neighbour:
             return False
         if envelope.target == state.me:
-            return envelope.cluster == state.cluster and envelope.universe == str(state.universe)
+            return envelope.cluster == state.cluster and envelope.universe == state.universe_text
         # A peer without a ring, or of another, relays nothing: it could be the bridge between two rings (S6).
         if envelope.hops > 0 and state.cluster and envelope.cluster == state.cluster:
             self._pass_on(envelope, arrived_by=neighbour)
@@ -97,4 +97,4 @@ class Router:
 
     def _envelope(self, target: str, serial: int, hops: int, body: Body) -> Envelope:
         state = self._state
-        return Envelope(state.cluster, str(state.universe), state.me, target, serial, hops, body)
+        return Envelope(state.cluster, state.universe_text, state.me, target, serial, hops, body)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ringipam.core.links import Links
 from ringipam.core.routing import Router
+from ringipam.core.settings import NEVER
 from ringipam.core.state import State
 from ringipam.gossip.antientropy import answering, compared, members_digest, narrowing, opening
 from ringipam.messages import (
@@ -39,13 +40,11 @@ class Spreading:
     # ── time ─────────────────────────────────────────────────────────────────────────────────────
 
     @property
-    def deadline(self) -> int | None:
+    def deadline(self) -> int:
         if self._state.ring is None:
-            return None
-        times = [self._state.members.deadline, self._exchange_ms, self._publish_ms]
-        if self._state.rumours.hot:
-            times.append(self._rumour_ms)
-        return min(times)
+            return NEVER
+        due = min(self._state.members.deadline, self._exchange_ms, self._publish_ms)
+        return min(due, self._rumour_ms) if self._state.rumours.hot else due
 
     def tick(self) -> None:
         state = self._state
@@ -80,7 +79,7 @@ class Spreading:
 
     def _publish_free(self) -> None:
         state = self._state
-        free = state.space.count(*state.universe.range)
+        free = state.space.size
         told = state.members.me.free
         if (free == 0) != (told == 0) or abs(free - told) * FREE_CHANGE > max(free, told):
             state.spread((), (state.members.publish(free=free),), state.me)
@@ -125,7 +124,7 @@ class Spreading:
     def opened(self, sender: str, digest: Digest) -> None:
         state = self._state
         assert state.ring is not None
-        universe = state.universe.range
+        universe = state.extent
         if fingerprint(state.ring, universe.start, universe.end, digest.salt) != digest.ring:
             self._router.send(sender, narrowing(state.ring, digest.salt))
         if members_digest(state.members.all(), digest.salt) != digest.members:

@@ -35,6 +35,9 @@ class State:
         self.settings = settings
         self.me = settings.peer
         self.universe = settings.universe
+        self.extent = settings.universe.range
+        """All its addresses; kept, as most events ask for it."""
+        self.universe_text = str(settings.universe)
         self.rng = rng
         self.now = now
         self.boot = int(stored.meta.get("boots", "0")) + 1
@@ -71,7 +74,7 @@ class State:
         for peer, address in sorted(stored.members.items()):
             self.members.merge(Member(peer, address, 0, Health.ALIVE, 0), self.now)
         if self.cluster:
-            self.ring = Ring.from_tokens(self.universe.range, sorted(stored.tokens.items()))
+            self.ring = Ring.from_tokens(self.extent, sorted(stored.tokens.items()))
             self._fill_space(stored)
 
     def _fill_space(self, stored: Stored) -> None:
@@ -101,20 +104,24 @@ class State:
     # ── possession ───────────────────────────────────────────────────────────────────────────────
 
     def inside(self, family: int, address: int) -> bool:
-        return family == self.universe.family and address in self.universe.range
+        return family == self.universe.family and address in self.extent
 
     def owns(self, start: int, end: int) -> bool:
         """Whether this peer possesses all of `[start, end)`."""
         if self.ring is None or any(c.start < end and start < c.end for c in self.conflicts.values()):
             return False
-        return all(segment.claim.owner == self.me for segment in self.ring.segments(start, end))
+        _, claims = self.ring.columns(start, end)
+        return all(claim.owner == self.me for claim in claims)
 
     def possessed(self) -> list[Range]:
         """The ranges this peer possesses, in order."""
         if self.ring is None:
             return []
+        owned = self.ring.ranges_of(self.me)
+        if not self.conflicts:
+            return owned
         mine = Intervals()
-        for start, end in self.ring.ranges_of(self.me):
+        for start, end in owned:
             mine.add(start, end)
         for conflict in self.conflicts.values():
             mine.discard(conflict.start, conflict.end)
@@ -123,14 +130,15 @@ class State:
     def check(self, segments: Iterable[Segment]) -> None:
         """Raise PeerError, before anything is changed, on what no correct peer sends."""
         self.check_ranges(segments)
-        if any(max(segment.claim.stamp) > COUNTER_MAX for segment in segments):
-            raise PeerError("an epoch or version beyond all reason")
+        for _, _, claim in segments:
+            if claim.epoch > COUNTER_MAX or claim.version > COUNTER_MAX:
+                raise PeerError("an epoch or version beyond all reason")
 
     def check_ranges(self, ranges: Iterable[tuple[int, int, object]]) -> None:
         """Likewise of ranges that do not lie inside the universe, in order and apart: work is bounded by them."""
-        reached = self.universe.range.start
+        reached, last = self.extent
         for start, end, _ in ranges:
-            if not reached <= start < end <= self.universe.range.end:
+            if not reached <= start < end <= last:
                 raise PeerError(f"ranges out of order, overlapping or outside {self.universe}")
             reached = end
 
@@ -284,7 +292,7 @@ class State:
         assert self.ring is None
         self.cluster = cluster
         self.change(PutMeta("cluster", cluster))
-        self.ring = Ring(self.universe.range)
+        self.ring = Ring(self.extent)
         self.change(PutTokens((), tuple(self.ring.tokens())))
         self.join(segments, self.me)
         self.gained = True

@@ -141,7 +141,7 @@ class Membership:
             due = self._next_probe_ms
         else:
             due = self._probe.give_up_ms if self._probe.asked_others else self._probe.ask_others_ms
-        return min([due, *self._suspected.values()])
+        return min(due, *self._suspected.values()) if self._suspected else due
 
     def tick(self, now: int) -> tuple[list[tuple[str, Body]], list[Member]]:
         """What to send, and which members' news to spread."""
