@@ -329,21 +329,19 @@ Body = (
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """Everything but the greeting travels in one.
+    """Everything but the greeting travels in one: directly over a link, or relayed by peers between."""
 
-    Cluster and universe are checked by the final receiver, however many hops away (safety.md S6).
-    """
-
-    cluster: str
-    """Empty before the sender has a ring."""
-    universe: str
-    origin: str
-    target: str
-    serial: int
-    """With `origin`, tells copies of a relayed envelope apart; 0 on a direct one."""
-    hops: int
-    """How many more relays may pass it on."""
+    mark: bytes
+    """Of which ring it is: a fingerprint of cluster id and universe, of which the first is empty before the sender has
+    a ring. Checked by the final receiver, however many hops away (safety.md S6)."""
     body: Body
+    origin: str = ""
+    """Empty, as the other three, on a direct one: the greeting said who is at the ends of the link."""
+    target: str = ""
+    serial: int = 0
+    """With `origin`, tells copies of a relayed envelope apart."""
+    hops: int = 0
+    """How many more relays may pass it on."""
 
 
 Message = Hello | Refused | Envelope

@@ -6,7 +6,6 @@ from ringipam.codec.limits import (
     COUNT_MAX,
     LEASE_LENGTH_MAX,
     LEASES_MAX,
-    PRINTS_MAX,
     RANDOM_MAX,
     REASON_LENGTH_MAX,
     RUMOURS_MAX,
@@ -18,7 +17,7 @@ from ringipam.codec.values import (
     put_lease,
     put_member,
     put_members,
-    put_print,
+    put_prints,
     put_rest,
     put_segments,
     put_terms,
@@ -27,7 +26,7 @@ from ringipam.codec.values import (
     read_lease,
     read_member,
     read_members,
-    read_print,
+    read_prints,
     read_rest,
     read_segments,
     read_terms,
@@ -236,11 +235,11 @@ def _read_digest(reader: Reader) -> Digest:
 
 
 def _put_compare(body: Compare, peers: PeerTable) -> list[object]:
-    return [body.salt, [put_print(fingerprint) for fingerprint in body.prints]]
+    return [body.salt, *put_prints(body.prints)]
 
 
 def _read_compare(reader: Reader) -> Compare:
-    return Compare(reader.digest(), reader.many(read_print, PRINTS_MAX))
+    return Compare(reader.digest(), read_prints(reader))
 
 
 def _put_ranges(body: Ranges, peers: PeerTable) -> list[object]:
@@ -294,7 +293,7 @@ BODIES = (
     Kind(16, Want, 1, _put_want, _read_want),
     Kind(17, Rumour, 3, _put_rumour, _read_rumour),
     Kind(18, Digest, 3, _put_digest, _read_digest),
-    Kind(19, Compare, 2, _put_compare, _read_compare),
+    Kind(19, Compare, 3, _put_compare, _read_compare),
     Kind(20, Ranges, 2, _put_ranges, _read_ranges),
     Kind(21, Members, 2, _put_members_page, _read_members_page),
     Kind(22, LeaseQuery, 2, _put_lease_query, _read_lease_query),

@@ -232,9 +232,10 @@ class Peer:
             case Envelope():
                 neighbour = self._links.peer_of(link)
                 if neighbour is not None and self._router.received(neighbour, message):
-                    if message.origin == neighbour:
+                    origin = message.origin or neighbour
+                    if origin == neighbour:
                         self._links.confirm(neighbour)
-                    self._open(message.origin, message.body)
+                    self._open(origin, message.body)
             case Hello():
                 self._greeted(link, message)
             case Refused(reason):

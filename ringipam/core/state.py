@@ -12,6 +12,7 @@ from ringipam.address import Range
 from ringipam.claim import Segment
 from ringipam.core.durable import Change, Conflict, PutConflict, PutMember, PutMeta, PutTokens, Stored
 from ringipam.core.events import Answer, Effect, Log, Persist, Reply
+from ringipam.core.identity import mark_of
 from ringipam.core.leases import LeaseBook
 from ringipam.core.rng import Rng
 from ringipam.core.settings import Settings
@@ -42,6 +43,8 @@ class State:
         self.now = now
         self.boot = int(stored.meta.get("boots", "0")) + 1
         self.cluster = stored.meta.get("cluster", "")
+        self.mark = mark_of(self.cluster, settings.universe)
+        """Stands in every envelope for this peer's ring (safety.md S6)."""
         self.ring: Ring | None = None
         self.leases = LeaseBook(stored.leases.values())
         self.answered = dict(stored.answered)
@@ -291,6 +294,7 @@ class State:
         """A ring exists from now on: `segments` is what is known of it."""
         assert self.ring is None
         self.cluster = cluster
+        self.mark = mark_of(cluster, self.universe)
         self.change(PutMeta("cluster", cluster))
         self.ring = Ring(self.extent)
         self.change(PutTokens((), tuple(self.ring.tokens())))
