@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
 
+from ringipam.address import Range
 from ringipam.claim import Segment
 from ringipam.lease import Lease
 
@@ -65,6 +66,10 @@ class Member(NamedTuple):
     health: Health
     free: int
     """Addresses it had free, roughly; a hint for choosing donors and nothing else."""
+
+    @property
+    def stamp(self) -> tuple[int, int]:
+        return self.incarnation, self.health.value
 
 
 class Rest(NamedTuple):
@@ -245,7 +250,7 @@ class Rumour:
 
 
 class Print(NamedTuple):
-    """The fingerprint of `[start, end)` of a ring."""
+    """The fingerprint of `[start, end)` of a ring or a member list."""
 
     start: int
     end: int
@@ -263,7 +268,15 @@ class Digest:
 
 @dataclass(frozen=True, slots=True)
 class Compare:
-    """Anti-entropy narrows: here is how mine looks in these sub-ranges."""
+    """Anti-entropy narrows: here is how my ring looks in these sub-ranges."""
+
+    salt: bytes
+    prints: tuple[Print, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CompareMembers:
+    """Likewise my member list, in these ranges of positions (gossip/roster.py)."""
 
     salt: bytes
     prints: tuple[Print, ...]
@@ -279,10 +292,11 @@ class Ranges:
 
 @dataclass(frozen=True, slots=True)
 class Members:
-    """A page of the sender's member list; `answer` asks for the other's in return."""
+    """Some of the sender's member list."""
 
     members: tuple[Member, ...]
-    answer: bool
+    spans: tuple[Range, ...]
+    """These members are all that stand in these ranges of positions; what is newer there is asked for in return."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,6 +336,7 @@ Body = (
     | Compare
     | Ranges
     | Members
+    | CompareMembers
     | LeaseQuery
     | LeasePage
 )

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ringipam import codec, messages
+from ringipam.address import Range
 from ringipam.claim import NOBODY, Claim, Segment
 from ringipam.codec import FRAME_BYTES_MAX, decode, encode, frame, frame_length
 from ringipam.errors import PeerError
@@ -79,6 +80,7 @@ def apart(kind: Callable[..., Any], *rest: st.SearchStrategy[Any]) -> st.SearchS
 
 claims = st.one_of(st.just(NOBODY), st.builds(Claim, counts, counts, peer_ids, peer_ids))
 segments = apart(Segment, claims)
+prints = apart(Print, st.binary(min_size=8, max_size=8))
 members = st.builds(Member, peer_ids, endpoints, counts, st.sampled_from(Health), widths)
 ballots = st.one_of(st.just(Ballot(0, "")), st.builds(Ballot, st.integers(1, codec.COUNT_MAX), peer_ids))
 terms = st.builds(Terms, words, st.integers(0, 1000), some(peer_ids))
@@ -129,9 +131,10 @@ BODIES: dict[type, st.SearchStrategy[Any]] = {
     messages.Want: st.builds(messages.Want, some(numbers)),
     messages.Rumour: st.builds(messages.Rumour, numbers, segments, some(members)),
     messages.Digest: st.builds(messages.Digest, digests, digests, digests),
-    messages.Compare: st.builds(messages.Compare, digests, apart(Print, st.binary(min_size=8, max_size=8))),
+    messages.Compare: st.builds(messages.Compare, digests, prints),
     messages.Ranges: st.builds(messages.Ranges, segments, st.booleans()),
-    messages.Members: st.builds(messages.Members, some(members), st.booleans()),
+    messages.Members: st.builds(messages.Members, some(members), some(extents(Range))),
+    messages.CompareMembers: st.builds(messages.CompareMembers, digests, prints),
     messages.LeaseQuery: st.builds(messages.LeaseQuery, counts, lease_ids),
     messages.LeasePage: st.builds(messages.LeasePage, counts, some(leases()), st.booleans()),
 }
@@ -332,7 +335,9 @@ REFUSED = {
     "an owner without a writer": with_body(20, [[5, 1, 0, 1, 0, None]], True),
     "a claim of nobody with a stamp": with_body(20, [[5, 1, 0, 1, None, None]], True),
     "too many segments": with_body(20, [[5, 1, *CLAIM]] * 20_001, True),
-    "too many members": with_body(21, [[0, "h:1", 1, 0, 0]] * 2_001, True),
+    "too many members": with_body(21, [[0, "h:1", 1, 0, 0]] * 2_001, []),
+    "too many spans": with_body(21, [], [[0, 1]] * 1_001),
+    "an empty span": with_body(21, [], [[0, 0]]),
     "too many rumours": with_body(15, [1] * 10_001),
     "too many fingerprints": with_body(19, b"", bytes(8_008), [[0] + [1] * 1_001]),
     "fingerprints of no ranges": with_body(19, b"", bytes(16), [[0, 1]]),
@@ -344,8 +349,8 @@ REFUSED = {
     "a run with an empty range": with_body(19, b"", bytes(16), [[5, 1, 0]]),
     "a run past the end of the address space": with_body(19, b"", bytes(8), [[(1 << 128).to_bytes(17, "big"), 1]]),
     "too many acceptors": with_body(1, [1, 0], ["listed", 1, [0] * 1_001]),
-    "a health nobody knows": with_body(21, [[0, "h:1", 1, 3, 0]], True),
-    "an endpoint too long": with_body(21, [[0, "h" * 301, 1, 0, 0]], True),
+    "a health nobody knows": with_body(21, [[0, "h:1", 1, 3, 0]], []),
+    "an endpoint too long": with_body(21, [[0, "h" * 301, 1, 0, 0]], []),
     "a digest too long": with_body(18, b"", b"x" * 33, b""),
     "a digest that is text": with_body(18, "", b"", b""),
     "a ballot of nobody": with_body(4, [3, None]),

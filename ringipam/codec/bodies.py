@@ -6,6 +6,7 @@ from ringipam.codec.limits import (
     COUNT_MAX,
     LEASE_LENGTH_MAX,
     LEASES_MAX,
+    PRINTS_MAX,
     RANDOM_MAX,
     REASON_LENGTH_MAX,
     RUMOURS_MAX,
@@ -20,6 +21,7 @@ from ringipam.codec.values import (
     put_prints,
     put_rest,
     put_segments,
+    put_span,
     put_terms,
     read_ballot,
     read_founding,
@@ -29,6 +31,7 @@ from ringipam.codec.values import (
     read_prints,
     read_rest,
     read_segments,
+    read_span,
     read_terms,
 )
 from ringipam.codec.wire import Kind, PeerTable, Reader, put_wide
@@ -39,6 +42,7 @@ from ringipam.messages import (
     Accepted,
     Ack,
     Compare,
+    CompareMembers,
     Denial,
     Denied,
     Digest,
@@ -234,12 +238,16 @@ def _read_digest(reader: Reader) -> Digest:
     return Digest(reader.digest(), reader.digest(), reader.digest())
 
 
-def _put_compare(body: Compare, peers: PeerTable) -> list[object]:
+def _put_compare(body: Compare | CompareMembers, peers: PeerTable) -> list[object]:
     return [body.salt, *put_prints(body.prints)]
 
 
 def _read_compare(reader: Reader) -> Compare:
     return Compare(reader.digest(), read_prints(reader))
+
+
+def _read_compare_members(reader: Reader) -> CompareMembers:
+    return CompareMembers(reader.digest(), read_prints(reader))
 
 
 def _put_ranges(body: Ranges, peers: PeerTable) -> list[object]:
@@ -251,11 +259,11 @@ def _read_ranges(reader: Reader) -> Ranges:
 
 
 def _put_members_page(body: Members, peers: PeerTable) -> list[object]:
-    return [put_members(body.members, peers), body.answer]
+    return [put_members(body.members, peers), [put_span(span) for span in body.spans]]
 
 
 def _read_members_page(reader: Reader) -> Members:
-    return Members(read_members(reader), reader.flag())
+    return Members(read_members(reader), reader.many(read_span, PRINTS_MAX))
 
 
 def _put_lease_query(body: LeaseQuery, peers: PeerTable) -> list[object]:
@@ -298,6 +306,7 @@ BODIES = (
     Kind(21, Members, 2, _put_members_page, _read_members_page),
     Kind(22, LeaseQuery, 2, _put_lease_query, _read_lease_query),
     Kind(23, LeasePage, 3, _put_lease_page, _read_lease_page),
+    Kind(24, CompareMembers, 3, _put_compare, _read_compare_members),
 )
 """Every kind of body and its number for ever. New kinds get new numbers; none is used twice."""
 

@@ -128,6 +128,17 @@ def read_rest(reader: Reader) -> Rest:
     return rest
 
 
+def put_span(span: Range) -> list[object]:
+    return [put_wide(span.start), put_wide(span.size)]
+
+
+def read_span(reader: Reader) -> Range:
+    extra = reader.open(2)
+    span = Range(*reader.extent())
+    reader.skip(extra)
+    return span
+
+
 def put_prints(prints: tuple[Print, ...]) -> list[object]:
     """All digests in one value, then the ranges: runs without a gap, each with how far behind the last it starts."""
     runs: list[list[object]] = []

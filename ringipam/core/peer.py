@@ -51,6 +51,7 @@ from ringipam.messages import (
     Ack,
     Body,
     Compare,
+    CompareMembers,
     Denied,
     Digest,
     Envelope,
@@ -251,7 +252,8 @@ class Peer:
             self._election.adopt(hello.cluster, hello.peer)
         if hello.cluster and hello.cluster == state.cluster:
             state.meet(hello.peer, self._links.address_at(link, hello))
-            self._spreading.reconcile(hello.peer)
+            if state.me < hello.peer:  # one exchange is enough for both
+                self._spreading.reconcile(hello.peer)
 
     def _table(self) -> dict[type[Body], Callable[[str, Any], None]]:
         """Who takes which message from the peer that sent it; `_BEFORE_THE_RING` are taken without a ring too."""
@@ -277,6 +279,7 @@ class Peer:
             Rumour: self._spreading.told,
             Digest: self._spreading.opened,
             Compare: self._spreading.compared,
+            CompareMembers: self._spreading.compared_members,
             Ranges: self._spreading.ranges,
             Members: self._spreading.members,
         }

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
+
 from ringipam.core.links import Links
 from ringipam.core.routing import Router
 from ringipam.core.settings import NEVER
-from ringipam.core.state import State
-from ringipam.gossip.antientropy import answering, compared, members_digest, narrowing, opening
+from ringipam.core.state import State, check_ranges
+from ringipam.gossip.antientropy import RingParts, answering, narrowed, opening, prints, telling
+from ringipam.gossip.roster import POSITIONS
 from ringipam.messages import (
     Ack,
     Compare,
+    CompareMembers,
     Digest,
     Members,
     Offer,
@@ -19,8 +24,11 @@ from ringipam.messages import (
     Rumour,
     Want,
 )
-from ringipam.ring.fingerprint import fingerprint
 
+T = TypeVar("T")
+
+PRINTS_PAGE = 500
+SPANS_PAGE = 50
 MEMBERS_PAGE = 500
 FREE_PUBLISH_MS = 1_000
 FREE_CHANGE = 4
@@ -96,7 +104,7 @@ class Spreading:
         state = self._state
         assert state.ring is not None
         salt = state.rng.bits64().to_bytes(8, "big")
-        self._router.send(neighbour, opening(state.ring, state.members.all(), salt))
+        self._router.send(neighbour, opening(state.ring, state.members.roster, salt))
 
     # ── messages ─────────────────────────────────────────────────────────────────────────────────
 
@@ -124,23 +132,30 @@ class Spreading:
     def opened(self, sender: str, digest: Digest) -> None:
         state = self._state
         assert state.ring is not None
-        universe = state.extent
-        if fingerprint(state.ring, universe.start, universe.end, digest.salt) != digest.ring:
-            self._router.send(sender, narrowing(state.ring, digest.salt))
-        if members_digest(state.members.all(), digest.salt) != digest.members:
-            self._send_members(sender, answer=True)
+        ring, roster, salt = RingParts(state.ring), state.members.roster, digest.salt
+        if ring.fingerprint(*state.extent, salt) != digest.ring:
+            self._router.send(sender, Compare(salt, tuple(prints(ring, *state.extent, salt))))
+        if roster.fingerprint(*POSITIONS, salt) != digest.members:
+            self._router.send(sender, CompareMembers(salt, tuple(prints(roster, *POSITIONS, salt))))
 
     def compared(self, sender: str, compare: Compare) -> None:
-        ring = self._state.ring
-        self._state.check_ranges(compare.prints)
-        if ring is not None:
-            for answer in compared(ring, compare):
-                self._router.send(sender, answer)
+        state = self._state
+        assert state.ring is not None
+        check_ranges(compare.prints, state.extent)
+        finer, differing = narrowed(RingParts(state.ring), compare.prints, compare.salt)
+        for page in _pages(finer, PRINTS_PAGE):
+            self._router.send(sender, Compare(compare.salt, page))
+        for ranges in telling(state.ring, differing):
+            self._router.send(sender, ranges)
 
-    def _send_members(self, target: str, *, answer: bool) -> None:
-        members = sorted(self._state.members.all())
-        for first in range(0, len(members), MEMBERS_PAGE):
-            self._router.send(target, Members(tuple(members[first : first + MEMBERS_PAGE]), answer))
+    def compared_members(self, sender: str, compare: CompareMembers) -> None:
+        members = self._state.members
+        check_ranges(compare.prints, POSITIONS)
+        finer, differing = narrowed(members.roster, compare.prints, compare.salt)
+        for page in _pages(finer, PRINTS_PAGE):
+            self._router.send(sender, CompareMembers(compare.salt, page))
+        for spans in _pages(differing, SPANS_PAGE):
+            self._router.send(sender, Members(tuple(members.within(spans)), spans))
 
     def ranges(self, sender: str, ranges: Ranges) -> None:
         state = self._state
@@ -153,16 +168,13 @@ class Spreading:
 
     def members(self, sender: str, message: Members) -> None:
         state = self._state
+        check_ranges(message.spans, POSITIONS)
         state.learn(message.members, sender)
-        if not message.answer:
-            return
-        theirs = {member.peer: (member.incarnation, member.health.value) for member in message.members}
-        # A list of several pages does not show which members the other lacks; its own turn will.
-        unknown = (-1, 0) if len(state.members) <= MEMBERS_PAGE else (1 << 63, 0)
-        newer = [
-            member
-            for member in sorted(state.members.all())
-            if (member.incarnation, member.health.value) > theirs.get(member.peer, unknown)
-        ]
-        if newer:
-            self._router.send(sender, Members(tuple(newer), answer=False))
+        theirs = {member.peer: member.stamp for member in message.members}
+        newer = [m for m in state.members.within(message.spans) if m.peer not in theirs or m.stamp > theirs[m.peer]]
+        for page in _pages(newer, MEMBERS_PAGE):
+            self._router.send(sender, Members(page, ()))
+
+
+def _pages(items: Sequence[T], size: int) -> Iterator[tuple[T, ...]]:
+    return (tuple(items[first : first + size]) for first in range(0, len(items), size))

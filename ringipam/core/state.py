@@ -20,13 +20,22 @@ from ringipam.errors import PeerError
 from ringipam.gossip.membership import Membership
 from ringipam.gossip.rumours import Rumours
 from ringipam.lease import Lease
-from ringipam.messages import COUNTER_MAX, Health, Member, Rest, Rumour
+from ringipam.messages import COUNTER_MAX, Health, Member, Print, Rest, Rumour
 from ringipam.ring.intervals import Intervals
 from ringipam.ring.ring import Joined, Ring
 from ringipam.ring.space import Rows, Space
 
 RUMOUR_SEGMENTS_MAX = 500
 """Bigger news than this is left to anti-entropy, which sends only what the other side lacks."""
+
+
+def check_ranges(ranges: Iterable[tuple[int, ...] | Segment | Print], within: Range) -> None:
+    """Raise PeerError on ranges that do not lie in `within`, in order and apart: work is bounded by them."""
+    reached, last = within
+    for start, end, *_ in ranges:
+        if not reached <= start < end <= last:
+            raise PeerError("ranges out of order, overlapping or outside of what there is")
+        reached = end
 
 
 class State:
@@ -132,18 +141,10 @@ class State:
 
     def check(self, segments: Iterable[Segment]) -> None:
         """Raise PeerError, before anything is changed, on what no correct peer sends."""
-        self.check_ranges(segments)
+        check_ranges(segments, self.extent)
         for _, _, claim in segments:
             if claim.epoch > COUNTER_MAX or claim.version > COUNTER_MAX:
                 raise PeerError("an epoch or version beyond all reason")
-
-    def check_ranges(self, ranges: Iterable[tuple[int, int, object]]) -> None:
-        """Likewise of ranges that do not lie inside the universe, in order and apart: work is bounded by them."""
-        reached, last = self.extent
-        for start, end, _ in ranges:
-            if not reached <= start < end <= last:
-                raise PeerError(f"ranges out of order, overlapping or outside {self.universe}")
-            reached = end
 
     # ── the way in for ring news ─────────────────────────────────────────────────────────────────
 

@@ -5,9 +5,11 @@ Health is a hint: for choosing donors and telling operators, never for safety. N
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from ringipam.address import Range
+from ringipam.gossip.roster import Roster
 from ringipam.messages import COUNTER_MAX, Ack, Body, Health, Member, Ping, PingRequest
 
 HELPERS = 3
@@ -41,7 +43,9 @@ class Membership:
 
     def __init__(self, me: Member, probe_ms: int, timeout_ms: int, shuffle: Callable[[list[str]], list[str]]) -> None:
         self._me = me.peer
-        self._known: dict[str, _Known] = {me.peer: _Known(me, 0)}
+        self._known: dict[str, _Known] = {}
+        self.roster = Roster()
+        self._hold(me, 0)
         self._probe_ms = probe_ms
         self._timeout_ms = timeout_ms
         self._shuffle = shuffle
@@ -70,6 +74,10 @@ class Membership:
     def all(self) -> list[Member]:
         return [known.member for known in self._known.values()]
 
+    def within(self, spans: Iterable[Range]) -> list[Member]:
+        """Who stands in these ranges of positions, in order."""
+        return [self._known[peer].member for span in spans for peer in self.roster.within(*span)]
+
     def others(self) -> list[str]:
         return [peer for peer in self._known if peer != self._me]
 
@@ -90,40 +98,49 @@ class Membership:
             address=me.address if address is None else address,
             free=me.free if free is None else free,
         )
-        self._known[self._me].member = renewed
+        self._hold(renewed, 0)
         return renewed
+
+    def _hold(self, member: Member, now: int) -> None:
+        """Whatever is learned of a member goes in here."""
+        known = self._known.get(member.peer)
+        if known is None:
+            self._known[member.peer] = _Known(member, now)
+        else:
+            if (member.health is Health.ALIVE) is not (known.member.health is Health.ALIVE):
+                known.since_ms = now
+            known.member = member
+        self.roster.put(member)
 
     def merge(self, member: Member, now: int) -> Member | None:
         """Take `member` in if it is news; what is news to others then (perhaps a refutation), else None."""
         if member.incarnation > COUNTER_MAX:
             return None
         if member.peer == self._me:
-            if (member.incarnation, member.health.value) > (self.me.incarnation, Health.ALIVE.value):
-                self._known[self._me].member = self.me._replace(incarnation=member.incarnation)
+            if member.stamp > self.me.stamp:
+                self._hold(self.me._replace(incarnation=member.incarnation), 0)
                 return self.publish()
             return None
         known = self._known.get(member.peer)
         if known is None:
-            self._known[member.peer] = _Known(member, now)
+            self._hold(member, now)
             self._watch(member, now)
             return member
         old = known.member
-        if (member.incarnation, member.health.value) <= (old.incarnation, old.health.value):
+        if member.stamp <= old.stamp:
             return None
         if not member.address or member.address.startswith(":"):
             member = member._replace(address=old.address)
-        known.member = member
-        if (member.health is Health.ALIVE) is not (old.health is Health.ALIVE):
-            known.since_ms = now
+        self._hold(member, now)
         self._watch(member, now)
         return member
 
     def moved(self, peer: str, address: str) -> bool:
         """`peer` was met at `address`; whether that is a new one."""
-        known = self._known[peer]
-        if known.member.address == address:
+        member = self._known[peer].member
+        if member.address == address:
             return False
-        known.member = known.member._replace(address=address)
+        self._hold(member._replace(address=address), 0)
         return True
 
     def _watch(self, member: Member, now: int) -> None:
