@@ -52,6 +52,9 @@ class Links:
         """Why which peer is refused, or refuses us."""
         self._due_ms: int | None = None
         """When something is to be done; None after a change, until it is asked for again."""
+        self._neighbours: list[str] | None = None
+        """Likewise remembered, as of the cluster it was asked for."""
+        self._neighbours_of = ""
         self._listed = dict.fromkeys(state.settings.dial, "")
         for address in state.settings.dial:
             self.add_target(address, configured=True)
@@ -66,9 +69,12 @@ class Links:
         return list(self._by_peer)
 
     def neighbours(self) -> list[str]:
-        """The linked peers that share this peer's ring: those it may gossip with."""
+        """The linked peers that share this peer's ring: those it may gossip with. Not to be changed."""
         cluster = self._state.cluster
-        return [peer for peer in self._by_peer if cluster and self.hello(peer).cluster == cluster]
+        if self._neighbours is None or self._neighbours_of != cluster:
+            self._neighbours_of = cluster
+            self._neighbours = [peer for peer in self._by_peer if cluster and self.hello(peer).cluster == cluster]
+        return self._neighbours
 
     def hello(self, peer: str) -> Hello:
         """What a linked peer said of itself last."""
@@ -86,7 +92,7 @@ class Links:
     # ── dialling ─────────────────────────────────────────────────────────────────────────────────
 
     def add_target(self, address: str, *, configured: bool) -> None:
-        self._due_ms = None
+        self._changed()
         target = self._targets.get(address)
         if target is None:
             self._targets[address] = _Target(configured, self._state.now, self._state.settings.redial_min_ms)
@@ -96,7 +102,7 @@ class Links:
 
     def forget(self, peer: str) -> bool:
         """Stop dialling a peer or an address; whether there was anything to stop."""
-        self._due_ms = None
+        self._changed()
         addresses = [a for a, t in self._targets.items() if peer in (a, t.peer) or a == self._address_of(peer)]
         for address in addresses:
             del self._targets[address]
@@ -114,20 +120,23 @@ class Links:
     def follow_members(self) -> None:
         """Dial members that are not linked, as long as few enough links stand."""
         state = self._state
-        self._due_ms = None
-        addresses = {self._address_of(peer) for peer in state.members.others()}
+        self._changed()
         full = len(self._targets) >= state.settings.links_dialled_max
-        for address in [a for a, t in self._targets.items() if not t.configured and self._idle(t)]:
+        idle = [a for a, t in self._targets.items() if not t.configured and self._idle(t)]
+        addresses = {self._address_of(peer) for peer in state.members.others()} if idle else ()
+        for address in idle:
             # Where nobody answered, somebody else's turn comes: many dead members must not hide a live one.
             tried = self._targets[address].delay_ms >= state.settings.redial_max_ms
             if address not in addresses or (full and tried):
                 del self._targets[address]
-        for peer in state.rng.shuffled(state.members.others()):
+        if len(self._targets) >= state.settings.links_dialled_max:
+            return
+        for peer in state.rng.drawn([peer for peer in state.members.others() if peer not in self._by_peer]):
             if len(self._targets) >= state.settings.links_dialled_max:
                 return
             address = self._address_of(peer)
             unknown = not address or address.startswith(":")
-            if peer not in self._by_peer and not unknown and self._forgotten.isdisjoint((peer, address)):
+            if not unknown and self._forgotten.isdisjoint((peer, address)):
                 self.add_target(address, configured=False)
 
     @property
@@ -139,6 +148,11 @@ class Links:
             self._due_ms = min(times, default=NEVER)
         return self._due_ms
 
+    def _changed(self) -> None:
+        """What was remembered of links and targets no longer holds."""
+        self._due_ms = None
+        self._neighbours = None
+
     def _idle(self, target: _Target) -> bool:
         return not target.dialling and target.peer not in self._by_peer
 
@@ -146,7 +160,7 @@ class Links:
         state = self._state
         if self.deadline > state.now:
             return
-        self._due_ms = None
+        self._changed()
         for address, target in self._targets.items():
             if self._idle(target) and target.due_ms <= state.now:
                 target.dialling = True
@@ -164,23 +178,29 @@ class Links:
         target.delay_ms = min(settings.redial_max_ms, target.delay_ms * 2)
 
     def dial_failed(self, address: str, reason: str) -> None:
-        self._due_ms = None
+        self._changed()
         target = self._targets.get(address)
         if target is not None:
             target.dialling = False
             self._back_off(target)
             self._state.warn(f"dial {address}", f"cannot reach {address}: {reason}")
+            if target.peer:
+                self._state.members.doubt(target.peer)
+            else:
+                for member in self._state.members.all():
+                    if member.address == address:
+                        self._state.members.doubt(member.peer)
 
     # ── links come and go ────────────────────────────────────────────────────────────────────────
 
     def up(self, event: LinkUp) -> None:
-        self._due_ms = None
+        self._changed()
         self._links[event.link] = _Link(event.dialled, event.host, self._state.now + GREETING_MS)
         self._greet(event.link)
 
     def down(self, link: int, reason: str) -> str | None:
         """The peer that is no longer linked, if this was its usable link."""
-        self._due_ms = None
+        self._changed()
         gone = self._links.pop(link, None)
         if gone is None:
             return None
@@ -196,6 +216,7 @@ class Links:
                 )
         if gone.hello is not None and self._by_peer.get(gone.hello.peer) == link:
             del self._by_peer[gone.hello.peer]
+            self._state.members.doubt(gone.hello.peer)
             return gone.hello.peer
         return None
 
@@ -212,6 +233,7 @@ class Links:
         link = self._by_peer.get(peer)
         if link is not None and self.hello(peer).cluster != self._state.cluster:
             self._links[link].hello = replace(self.hello(peer), cluster=self._state.cluster)
+            self._changed()
 
     def greet_all(self) -> None:
         """Say again who we are: we have a ring now."""
@@ -220,6 +242,8 @@ class Links:
 
     def greet_ringless(self) -> None:
         """Say it once more to those who have no ring yet, as far as we know."""
+        if len(self.neighbours()) == len(self._by_peer):
+            return
         for peer, link in self._by_peer.items():
             if not self.hello(peer).cluster:
                 self._greet(link)
@@ -241,7 +265,7 @@ class Links:
 
     def greeted(self, link: int, hello: Hello) -> bool:
         """Take a Hello in; whether its sender is a usable neighbour now."""
-        self._due_ms = None
+        self._changed()
         entry = self._links.get(link)
         if entry is None:
             return False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -46,6 +46,14 @@ class Rng:
             j = self.below(i + 1)
             out[i], out[j] = out[j], out[i]
         return out
+
+    def drawn(self, items: Sequence[T]) -> Iterator[T]:
+        """As `shuffled`, drawn one by one: whoever needs only a few does not pay for all."""
+        left = list(items)
+        while left:
+            chosen = self.below(len(left))
+            left[chosen], left[-1] = left[-1], left[chosen]
+            yield left.pop()
 
     def fork(self) -> Rng:
         """A generator of its own for one concern, so that drawing more here does not reshuffle it."""

@@ -15,6 +15,9 @@ from ringipam.core.state import State
 from ringipam.messages import Body, Envelope
 
 HOPS_MAX = 16
+FLOOD_MAX = 16
+"""A relay with more neighbours to choose from passes on only what it knows a way for: in so dense a mesh most peers are
+two links apart, and a flood through all of it would cost as many messages as there are links."""
 SEEN_MAX = 5_000
 
 
@@ -77,6 +80,8 @@ class Router:
             towards = [via]
         else:
             towards = [peer for peer in self._neighbours() if peer not in (arrived_by, envelope.origin)]
+            if arrived_by and len(towards) > FLOOD_MAX:
+                return
         for peer in towards:
             link = self._link_to(peer)
             if link is not None:

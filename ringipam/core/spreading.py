@@ -31,6 +31,8 @@ PRINTS_PAGE = 500
 SPANS_PAGE = 50
 MEMBERS_PAGE = 500
 FREE_PUBLISH_MS = 1_000
+FREE_SHARE_MS = 50
+"""A peer waits so long for each member there is before it publishes its free space again: all together, 20 a second."""
 FREE_CHANGE = 4
 """This peer's free space is published again when it changed by a fourth, or to or from none."""
 
@@ -43,6 +45,7 @@ class Spreading:
         self._rumour_ms = 0
         self._exchange_ms = state.now
         self._publish_ms = state.now
+        self._free_ms = state.now
         self._offered: dict[str, Offer] = {}
 
     # ── time ─────────────────────────────────────────────────────────────────────────────────────
@@ -78,7 +81,7 @@ class Spreading:
         state = self._state
         if state.now < state.members.deadline:
             return
-        sends, news = state.members.tick(state.now)
+        sends, news = state.members.tick(state.now, self._links.neighbours())
         for peer, body in sends:
             self._router.send(peer, body)
         if news:
@@ -87,13 +90,17 @@ class Spreading:
 
     def _publish_free(self) -> None:
         state = self._state
+        if state.now < self._free_ms:
+            return
         free = state.space.size
         told = state.members.me.free
         if (free == 0) != (told == 0) or abs(free - told) * FREE_CHANGE > max(free, told):
+            self._free_ms = state.now + FREE_SHARE_MS * len(state.members)
             state.spread((), (state.members.publish(free=free),), state.me)
 
     def _offer(self) -> None:
-        found = self._state.rumours.offer(self._state.rng.shuffled(self._links.neighbours()))
+        state, neighbours = self._state, self._links.neighbours()
+        found = state.rumours.offer(state.rng.drawn(neighbours), len(neighbours))
         if found is not None:
             neighbour, offer = found
             self._offered[neighbour] = offer
@@ -109,11 +116,13 @@ class Spreading:
     # ── messages ─────────────────────────────────────────────────────────────────────────────────
 
     def probed(self, sender: str, body: Ping | Ack | PingRequest) -> None:
+        if isinstance(body, PingRequest) and self._links.link_to(body.peer) is None:
+            return  # whoever asks has tried all other ways itself
         for peer, answer in self._state.members.received(sender, body):
             self._router.send(peer, answer)
 
     def offered(self, sender: str, offer: Offer) -> None:
-        self._router.send(sender, self._state.rumours.offered(sender, offer))
+        self._router.send(sender, self._state.rumours.offered(sender, offer, self._state.now))
 
     def wanted(self, sender: str, want: Want) -> None:
         for rumour in self._state.rumours.wanted(sender, self._offered.pop(sender, None), want):

@@ -26,6 +26,7 @@ from ringipam.ring.ring import Joined, Ring
 from ringipam.ring.space import Rows, Space
 
 RUMOUR_SEGMENTS_MAX = 500
+RUMOUR_MEMBERS_MAX = 20
 """Bigger news than this is left to anti-entropy, which sends only what the other side lacks."""
 
 
@@ -253,7 +254,7 @@ class State:
             self.gained = True  # a donor may have come, or be known to be gone
             if rumour is not None:
                 self.rumours.add(rumour, source)
-            else:
+            elif len(news) <= RUMOUR_MEMBERS_MAX:
                 self.spread((), tuple(news), source)
 
     def meet(self, peer: str, address: str) -> None:
@@ -264,8 +265,12 @@ class State:
             self.change(PutMember(peer, address))
 
     def spread(self, segments: tuple[Segment, ...], members: tuple[Member, ...], source: str) -> None:
-        """Begin a rumour; its way back to `source` is spared."""
-        self.rumours.add(Rumour(self.rng.bits64() >> 1, segments, members), "" if source == self.me else source)
+        """Begin to spread news; its way back to `source` is spared. Each member is a rumour of its own."""
+        back = "" if source == self.me else source
+        if segments:
+            self.rumours.begin(segments, (), back)
+        for member in members:
+            self.rumours.begin((), (member,), back)
 
     # ── the way out ──────────────────────────────────────────────────────────────────────────────
 

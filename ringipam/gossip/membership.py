@@ -50,6 +50,7 @@ class Membership:
         self._timeout_ms = timeout_ms
         self._shuffle = shuffle
         self._round: list[str] = []
+        self._doubted: dict[str, None] = {}
         self._probe: _Probe | None = None
         self._next_probe_ms = 0
         self._sequence = 0
@@ -160,14 +161,19 @@ class Membership:
             due = self._probe.give_up_ms if self._probe.asked_others else self._probe.ask_others_ms
         return min(due, *self._suspected.values()) if self._suspected else due
 
-    def tick(self, now: int) -> tuple[list[tuple[str, Body]], list[Member]]:
+    def doubt(self, peer: str) -> None:
+        """A link to `peer` broke, or could not be had: probe it before the others."""
+        if peer in self._known:
+            self._doubted[peer] = None
+
+    def tick(self, now: int, linked: list[str]) -> tuple[list[tuple[str, Body]], list[Member]]:
         """What to send, and which members' news to spread."""
         sends: list[tuple[str, Body]] = []
         news = self._bury(now)
         probe = self._probe
         if probe is not None and not probe.asked_others and now >= probe.ask_others_ms:
             probe.asked_others = True
-            helpers = [p for p in self._shuffle(self.others()) if p != probe.peer and self.reachable(p)]
+            helpers = [peer for peer in self._shuffle(linked) if peer != probe.peer]
             sends += [(helper, PingRequest(probe.sequence, probe.peer)) for helper in helpers[:HELPERS]]
         if probe is not None and now >= probe.give_up_ms:
             self._probe = None
@@ -175,7 +181,7 @@ class Membership:
             suspect = self._suspect(probe.peer, now)
             news += [suspect] if suspect else []
         if self._probe is None and now >= self._next_probe_ms:
-            sends += self._begin_probe(now)
+            sends += self._begin_probe(now, linked)
         return sends, news
 
     def _bury(self, now: int) -> list[Member]:
@@ -192,18 +198,32 @@ class Membership:
             return None
         return self.merge(member._replace(health=Health.SUSPECT), now)
 
-    def _begin_probe(self, now: int) -> list[tuple[str, Body]]:
+    def _begin_probe(self, now: int, linked: list[str]) -> list[tuple[str, Body]]:
         """Probe the next member in turn. The dead are not probed: they refute when a link to them stands again."""
         self._next_probe_ms = now + self._probe_ms
-        self._round = [peer for peer in self._round if self.reachable(peer)]
-        self._round = self._round or self._shuffle([peer for peer in self.others() if self.reachable(peer)])
-        if not self._round:
+        peer = self._next_to_probe(linked)
+        if peer is None:
             return []
-        peer = self._round.pop()
         self._sequence += 1
         patience = self._timeout_ms * (1 + self._local_health)
         self._probe = _Probe(peer, self._sequence, now + patience, now + 2 * patience)
         return [(peer, Ping(self._sequence))]
+
+    def _next_to_probe(self, linked: list[str]) -> str | None:
+        """Who is doubted, then in turn the linked and those that nobody can dial: others look after the rest."""
+        while self._doubted:
+            peer = next(iter(self._doubted))
+            del self._doubted[peer]
+            if self.reachable(peer) and peer != self._me:
+                return peer
+        if not self._round:
+            unmet = [peer for peer, known in self._known.items() if not known.member.address and peer != self._me]
+            self._round = self._shuffle([*linked, *unmet])
+        while self._round:
+            peer = self._round.pop()
+            if self.reachable(peer):
+                return peer
+        return None
 
     def received(self, sender: str, message: Ping | Ack | PingRequest) -> list[tuple[str, Body]]:
         """What to answer."""
