@@ -219,9 +219,10 @@ class Membership:
         if not self._round:
             unmet = [peer for peer, known in self._known.items() if not known.member.address and peer != self._me]
             self._round = self._shuffle([*linked, *unmet])
+        here = set(linked)
         while self._round:
             peer = self._round.pop()
-            if self.reachable(peer):
+            if self.reachable(peer) and (peer in here or not self._known[peer].member.address):
                 return peer
         return None
 

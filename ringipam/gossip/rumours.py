@@ -16,6 +16,7 @@ from ringipam.messages import Member, Offer, Rumour, Want
 HOT_MAX = 2_000
 SEEN_MAX = 20_000
 OFFER_MAX = 500
+REFUSALS_MAX = 5
 PATIENCE_MS = 300
 """How long a rumour that was asked for may take before another is asked."""
 
@@ -25,6 +26,8 @@ class _Hot:
     rumour: Rumour
     known_by: set[str] = field(default_factory=set)
     offers: int = 0
+    refusals: int = 0
+    """How often a neighbour turned out to have it already."""
 
 
 class Rumours:
@@ -68,11 +71,12 @@ class Rumours:
     def offer(self, neighbours: Iterable[str], count: int) -> tuple[str, Offer] | None:
         """The next offer, to the first of the `count` `neighbours` (in random order) that lacks something hot.
 
-        A rumour cools when all neighbours have it or it was offered often enough to have reached everybody
-        with high probability: a multiple of log2 of the neighbourhood.
+        A rumour cools when all neighbours have it, or so many that were offered it that everybody has it with high
+        probability (the feedback of Demers et al., "Epidemic Algorithms", 1987), or when nobody answers any more.
         """
         limit = 2 * count.bit_length() + 4
-        for number in [number for number, hot in self._hot.items() if hot.offers >= limit]:
+        cold = [n for n, hot in self._hot.items() if hot.offers >= limit or hot.refusals >= REFUSALS_MAX]
+        for number in cold:
             del self._hot[number]
         for neighbour in neighbours:
             fresh = [number for number, hot in self._hot.items() if neighbour not in hot.known_by][:OFFER_MAX]
@@ -101,9 +105,12 @@ class Rumours:
 
     def wanted(self, sender: str, offered: Offer | None, want: Want) -> list[Rumour]:
         """The payloads asked for. `offered` is what the sender was last offered: it has what it did not want."""
+        wanted = set(want.rumours)
         for number in (*(offered.rumours if offered else ()), *want.rumours):
-            if number in self._hot:
-                self._hot[number].known_by.add(sender)
+            hot = self._hot.get(number)
+            if hot is not None:
+                hot.known_by.add(sender)
+                hot.refusals += number not in wanted
         return [self._hot[number].rumour for number in want.rumours if number in self._hot]
 
     def _remember(self, number: int) -> None:
