@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
 
+from ringipam.address import Range
 from ringipam.claim import Segment
 from ringipam.lease import Lease
 
@@ -65,6 +66,10 @@ class Member(NamedTuple):
     health: Health
     free: int
     """Addresses it had free, roughly; a hint for choosing donors and nothing else."""
+
+    @property
+    def stamp(self) -> tuple[int, int]:
+        return self.incarnation, self.health.value
 
 
 class Rest(NamedTuple):
@@ -245,7 +250,7 @@ class Rumour:
 
 
 class Print(NamedTuple):
-    """The fingerprint of `[start, end)` of a ring."""
+    """The fingerprint of `[start, end)` of a ring or a member list."""
 
     start: int
     end: int
@@ -263,7 +268,15 @@ class Digest:
 
 @dataclass(frozen=True, slots=True)
 class Compare:
-    """Anti-entropy narrows: here is how mine looks in these sub-ranges."""
+    """Anti-entropy narrows: here is how my ring looks in these sub-ranges."""
+
+    salt: bytes
+    prints: tuple[Print, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CompareMembers:
+    """Likewise my member list, in these ranges of positions (gossip/roster.py)."""
 
     salt: bytes
     prints: tuple[Print, ...]
@@ -279,10 +292,11 @@ class Ranges:
 
 @dataclass(frozen=True, slots=True)
 class Members:
-    """A page of the sender's member list; `answer` asks for the other's in return."""
+    """Some of the sender's member list."""
 
     members: tuple[Member, ...]
-    answer: bool
+    spans: tuple[Range, ...]
+    """These members are all that stand in these ranges of positions; what is newer there is asked for in return."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,6 +336,7 @@ Body = (
     | Compare
     | Ranges
     | Members
+    | CompareMembers
     | LeaseQuery
     | LeasePage
 )
@@ -329,21 +344,19 @@ Body = (
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """Everything but the greeting travels in one.
+    """Everything but the greeting travels in one: directly over a link, or relayed by peers between."""
 
-    Cluster and universe are checked by the final receiver, however many hops away (safety.md S6).
-    """
-
-    cluster: str
-    """Empty before the sender has a ring."""
-    universe: str
-    origin: str
-    target: str
-    serial: int
-    """With `origin`, tells copies of a relayed envelope apart; 0 on a direct one."""
-    hops: int
-    """How many more relays may pass it on."""
+    mark: bytes
+    """Of which ring it is: a fingerprint of cluster id and universe, of which the first is empty before the sender has
+    a ring. Checked by the final receiver, however many hops away (safety.md S6)."""
     body: Body
+    origin: str = ""
+    """Empty, as the other three, on a direct one: the greeting said who is at the ends of the link."""
+    target: str = ""
+    serial: int = 0
+    """With `origin`, tells copies of a relayed envelope apart."""
+    hops: int = 0
+    """How many more relays may pass it on."""
 
 
 Message = Hello | Refused | Envelope

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ringipam import codec, messages
+from ringipam.address import Range
 from ringipam.claim import NOBODY, Claim, Segment
 from ringipam.codec import FRAME_BYTES_MAX, decode, encode, frame, frame_length
 from ringipam.errors import PeerError
@@ -67,8 +68,19 @@ def extents(kind: Callable[..., Any], *rest: st.SearchStrategy[Any]) -> st.Searc
     return st.builds(lambda pair, *others: kind(*pair, *others), bounds, *rest)
 
 
+def apart(kind: Callable[..., Any], *rest: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """Ranges in order that do not overlap, as correct peers send them."""
+    bounds = st.lists(widths, max_size=8, unique=True).map(sorted)
+    return bounds.flatmap(
+        lambda ends: st.tuples(
+            *(st.builds(kind, st.just(lo), st.just(hi), *rest) for lo, hi in zip(ends[::2], ends[1::2], strict=False))
+        )
+    )
+
+
 claims = st.one_of(st.just(NOBODY), st.builds(Claim, counts, counts, peer_ids, peer_ids))
-segments = some(extents(Segment, claims))
+segments = apart(Segment, claims)
+prints = apart(Print, st.binary(min_size=4, max_size=4))
 members = st.builds(Member, peer_ids, endpoints, counts, st.sampled_from(Health), widths)
 ballots = st.one_of(st.just(Ballot(0, "")), st.builds(Ballot, st.integers(1, codec.COUNT_MAX), peer_ids))
 terms = st.builds(Terms, words, st.integers(0, 1000), some(peer_ids))
@@ -119,17 +131,18 @@ BODIES: dict[type, st.SearchStrategy[Any]] = {
     messages.Want: st.builds(messages.Want, some(numbers)),
     messages.Rumour: st.builds(messages.Rumour, numbers, segments, some(members)),
     messages.Digest: st.builds(messages.Digest, digests, digests, digests),
-    messages.Compare: st.builds(messages.Compare, digests, some(extents(Print, digests))),
+    messages.Compare: st.builds(messages.Compare, digests, prints),
     messages.Ranges: st.builds(messages.Ranges, segments, st.booleans()),
-    messages.Members: st.builds(messages.Members, some(members), st.booleans()),
+    messages.Members: st.builds(messages.Members, some(members), some(extents(Range))),
+    messages.CompareMembers: st.builds(messages.CompareMembers, digests, prints),
     messages.LeaseQuery: st.builds(messages.LeaseQuery, counts, lease_ids),
     messages.LeasePage: st.builds(messages.LeasePage, counts, some(leases()), st.booleans()),
 }
 
 
 def envelopes(bodies: st.SearchStrategy[Any]) -> st.SearchStrategy[Envelope]:
-    texts = st.text(printable, max_size=64)
-    return st.builds(Envelope, texts, texts, peer_ids, peer_ids, numbers, st.integers(0, 64), bodies)
+    direct = st.builds(Envelope, digests, bodies)
+    return direct | st.builds(Envelope, digests, bodies, peer_ids, peer_ids, numbers, st.integers(0, 64))
 
 
 MESSAGES: dict[type, st.SearchStrategy[Any]] = {
@@ -149,7 +162,8 @@ MESSAGES: dict[type, st.SearchStrategy[Any]] = {
     Envelope: envelopes(st.one_of(list(BODIES.values()))),
 }
 
-SMALL = Envelope("6f1c", "10.32.0.0/12", "host1.3f9a", "host2.77c1", 0, 0, Ping(7))
+MARK = bytes(8)
+SMALL = Envelope(MARK, Ping(7))
 
 
 def packed(message: Message) -> Any:
@@ -181,7 +195,7 @@ def test_every_kind_of_message_comes_back_equal(kind: type, data: st.DataObject)
     [(0, 1), (0, 1 << 32), ((1 << 63) - 1, 1 << 63), (0xFD00 << 112, (0xFD00 << 112) + (1 << 64)), (0, 1 << 128)],
 )
 def test_ranges_of_both_families_travel_to_their_very_end(start: int, end: int) -> None:
-    sent = Envelope("c", "u", "a.1", "b.2", 0, 0, Ranges((Segment(start, end, NOBODY),), True))
+    sent = Envelope(MARK, Ranges((Segment(start, end, NOBODY),), True))
 
     assert decode(encode(sent)) == sent
 
@@ -195,7 +209,7 @@ def test_a_peer_id_stands_once_in_a_message_however_often_it_is_meant() -> None:
     claim = Claim(0, 7, "host1.3f9a", "host3.aaaa")
     rumour = Rumour(1, tuple(Segment(i, i + 1, claim) for i in range(50)), ())
 
-    payload = encode(Envelope("6f1c", "10.32.0.0/12", "host1.3f9a", "host2.77c1", 0, 0, rumour))
+    payload = encode(Envelope(MARK, rumour))
 
     assert payload.count(b"host1.3f9a") == payload.count(b"host3.aaaa") == 1
 
@@ -227,7 +241,7 @@ def test_a_message_too_large_for_a_frame_is_not_sent() -> None:
     lease = Lease("L", "c1", address, 8, ipaddress.ip_network("10.0.0.0/8"), "container", "host1", since, labels)
 
     with pytest.raises(ValueError):
-        frame(Envelope("c", "u", "a.1", "b.2", 0, 0, LeasePage(1, (lease,) * 2_000, False)))
+        frame(Envelope(MARK, LeasePage(1, (lease,) * 2_000, False)))
 
 
 # ── what no correct peer sends ────────────────────────────────────────────────────────────────────
@@ -296,7 +310,7 @@ def test_a_message_that_was_cut_is_refused(message: Message, data: st.DataObject
 
 
 def with_body(*fields: object) -> bytes:
-    return msgpack.packb([3, "c", "u", 0, 0, ["a.1", "b.2"], list(fields)])  # type: ignore[no-any-return]
+    return msgpack.packb([3, MARK, ["a.1", "b.2"], [], list(fields)])  # type: ignore[no-any-return]
 
 
 CLAIM = [0, 1, 0, 1]
@@ -321,12 +335,22 @@ REFUSED = {
     "an owner without a writer": with_body(20, [[5, 1, 0, 1, 0, None]], True),
     "a claim of nobody with a stamp": with_body(20, [[5, 1, 0, 1, None, None]], True),
     "too many segments": with_body(20, [[5, 1, *CLAIM]] * 20_001, True),
-    "too many members": with_body(21, [[0, "h:1", 1, 0, 0]] * 2_001, True),
+    "too many members": with_body(21, [[0, "h:1", 1, 0, 0]] * 2_001, []),
+    "too many spans": with_body(21, [], [[0, 1]] * 1_001),
+    "an empty span": with_body(21, [], [[0, 0]]),
     "too many rumours": with_body(15, [1] * 10_001),
-    "too many fingerprints": with_body(19, b"", [[0, 1, b""]] * 1_001),
+    "too many fingerprints": with_body(19, b"", bytes(4_004), [[0] + [1] * 1_001]),
+    "fingerprints of no ranges": with_body(19, b"", bytes(8), [[0, 1]]),
+    "ranges without fingerprints": with_body(19, b"", bytes(4), [[0, 1, 1]]),
+    "more runs than fingerprints": with_body(19, b"", bytes(4), [[0, 1], [0, 1]]),
+    "half a fingerprint": with_body(19, b"", bytes(6), [[0, 1]]),
+    "a run of nothing": with_body(19, b"", bytes(4), [[5]]),
+    "a run of less than nothing": with_body(19, b"", bytes(4), [[]]),
+    "a run with an empty range": with_body(19, b"", bytes(8), [[5, 1, 0]]),
+    "a run past the end of the address space": with_body(19, b"", bytes(4), [[(1 << 128).to_bytes(17, "big"), 1]]),
     "too many acceptors": with_body(1, [1, 0], ["listed", 1, [0] * 1_001]),
-    "a health nobody knows": with_body(21, [[0, "h:1", 1, 3, 0]], True),
-    "an endpoint too long": with_body(21, [[0, "h" * 301, 1, 0, 0]], True),
+    "a health nobody knows": with_body(21, [[0, "h:1", 1, 3, 0]], []),
+    "an endpoint too long": with_body(21, [[0, "h" * 301, 1, 0, 0]], []),
     "a digest too long": with_body(18, b"", b"x" * 33, b""),
     "a digest that is text": with_body(18, "", b"", b""),
     "a ballot of nobody": with_body(4, [3, None]),
@@ -334,13 +358,18 @@ REFUSED = {
     "two values where one may be": with_body(2, [3, 0], [[2, 0], [2, 0]], [["c", [0]]]),
     "a ring of no members": with_body(3, [3, 0], ["listed", 1, [0]], ["c", []]),
     "an id with a space": with_body(9, 1, 1, "a b", []),
-    "a peer id without a uid": msgpack.packb([3, "c", "u", 0, 0, ["a", "b.2"], [6]]),
-    "a peer id with a uid in capitals": msgpack.packb([3, "c", "u", 0, 0, ["a.1F", "b.2"], [6]]),
-    "a peer id too long": msgpack.packb([3, "c", "u", 0, 0, ["a." + "1" * 127, "b.2"], [6]]),
-    "an envelope without a target": msgpack.packb([3, "c", "u", 0, 0, ["a.1"], [6]]),
-    "a cluster too long": msgpack.packb([3, "c" * 65, "u", 0, 0, ["a.1", "b.2"], [6]]),
-    "a universe too long": msgpack.packb([3, "c", "u" * 65, 0, 0, ["a.1", "b.2"], [6]]),
-    "too many hops": msgpack.packb([3, "c", "u", 0, 65, ["a.1", "b.2"], [6]]),
+    "a peer id without a uid": msgpack.packb([3, MARK, ["a", "b.2"], [], [6]]),
+    "a peer id with a uid in capitals": msgpack.packb([3, MARK, ["a.1F", "b.2"], [], [6]]),
+    "a peer id too long": msgpack.packb([3, MARK, ["a." + "1" * 127, "b.2"], [], [6]]),
+    "an envelope without a target": msgpack.packb([3, MARK, ["a.1"], [[7, 5, 0]], [6]]),
+    "a target that is not in the table": msgpack.packb([3, MARK, ["a.1"], [[7, 5, 0, 1]], [6]]),
+    "a way from nobody": msgpack.packb([3, MARK, ["a.1", "b.2"], [[7, 5, None, 1]], [6]]),
+    "two ways": msgpack.packb([3, MARK, ["a.1", "b.2"], [[7, 5, 0, 1], [7, 5, 0, 1]], [6]]),
+    "a mark too long": msgpack.packb([3, bytes(33), [], [], [6]]),
+    "a mark that is text": msgpack.packb([3, "6f1c", [], [], [6]]),
+    "too many hops": msgpack.packb([3, MARK, ["a.1", "b.2"], [[7, 65, 0, 1]], [6]]),
+    "a cluster too long": msgpack.packb([1, 1, 1, "a.1", "10.0.0.0/8", "c" * 65, "h:1", 1, False, 1]),
+    "a universe too long": msgpack.packb([1, 1, 1, "a.1", "u" * 65, "c", "h:1", 1, False, 1]),
     "a reason that would draw on a terminal": msgpack.packb([2, "\x1b[2J"]),
     "a reason of two lines": msgpack.packb([2, "a\nb"]),
     "text that is not UTF-8": b"\x92\x02\xa1\xff",
@@ -407,10 +436,10 @@ def test_what_newer_peers_add_behind_the_known_is_ignored() -> None:
     news: list[object] = [{"anything": [1, [2, [3]]]}, None, "x"]
     claim = Claim(0, 1, "a.1", "b.2")
     member = Member("a.1", "h:1", 1, Health.ALIVE, 9)
-    sent = Envelope("c", "u", "a.1", "b.2", 0, 0, Rumour(5, (Segment(1, 2, claim),), (member,)))
+    sent = Envelope(MARK, Rumour(5, (Segment(1, 2, claim),), (member,)))
 
     envelope = packed(sent)
-    body = envelope[6]
+    body = envelope[4]
     body[2][0] += news
     body[3][0] += news
     body += news
@@ -420,9 +449,9 @@ def test_what_newer_peers_add_behind_the_known_is_ignored() -> None:
 
 
 def test_every_kind_of_body_may_grow() -> None:
-    sent = Envelope("c", "u", "a.1", "b.2", 0, 0, Nudge())
+    sent = Envelope(MARK, Nudge())
     envelope = packed(sent)
-    envelope[6].append(1)
+    envelope[4].append(1)
 
     assert decode(msgpack.packb(envelope)) == sent
 
@@ -436,7 +465,8 @@ BOMBS = {
     "an array that claims to be huge": b"\xdd\xff\xff\xff\xff",
     "a map that claims to be huge": b"\xdf\xff\xff\xff\xff",
     "a text that claims to be huge": b"\x92\x02\xdb\xff\xff\xff\xff",
-    "segments that claim to be many": b"\x96\x03\xa0\xa0\x00\x00\x92\xa3a.1\xa3b.2\x93\x14\xdd\xff\xff\xff\xff",
+    "segments that claim to be many": b"\x95\x03\xc4\x00\x92\xa3a.1\xa3b.2\x90\x93\x14\xdd\xff\xff\xff\xff",
+    "fingerprints that claim to be many": b"\x95\x03\xc4\x00\x90\x90\x94\x13\xc4\x00\xc6\xff\xff\xff\xff",
     "a field of empty arrays": b"\x92\x02\xdd\x00\x3f\xff\xf0" + b"\x90" * (FRAME_BYTES_MAX - 7),
     "an unknown field of empty arrays": b"\x93\x02\xa1x\xdd\x00\x3f\xff\xf0" + b"\x90" * (FRAME_BYTES_MAX - 9),
     "unknown fields without number": b"\xdd\x00\x3f\xff\xf0\x02\xa1x" + b"\x90" * (FRAME_BYTES_MAX - 8),
@@ -464,7 +494,7 @@ def test_times_travel_as_whole_seconds() -> None:
     net = ipaddress.ip_network("fd00::/64")
     lease = Lease("L", "c1", ipaddress.ip_address("fd00::1"), 64, net, "container", "host1", at)
 
-    page = decode(encode(Envelope("c", "u", "a.1", "b.2", 0, 0, LeasePage(1, (lease,), False))))
+    page = decode(encode(Envelope(MARK, LeasePage(1, (lease,), False))))
 
     assert isinstance(page, Envelope)
     assert isinstance(page.body, LeasePage)

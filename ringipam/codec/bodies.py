@@ -18,18 +18,20 @@ from ringipam.codec.values import (
     put_lease,
     put_member,
     put_members,
-    put_print,
+    put_prints,
     put_rest,
     put_segments,
+    put_span,
     put_terms,
     read_ballot,
     read_founding,
     read_lease,
     read_member,
     read_members,
-    read_print,
+    read_prints,
     read_rest,
     read_segments,
+    read_span,
     read_terms,
 )
 from ringipam.codec.wire import Kind, PeerTable, Reader, put_wide
@@ -40,6 +42,7 @@ from ringipam.messages import (
     Accepted,
     Ack,
     Compare,
+    CompareMembers,
     Denial,
     Denied,
     Digest,
@@ -235,12 +238,16 @@ def _read_digest(reader: Reader) -> Digest:
     return Digest(reader.digest(), reader.digest(), reader.digest())
 
 
-def _put_compare(body: Compare, peers: PeerTable) -> list[object]:
-    return [body.salt, [put_print(fingerprint) for fingerprint in body.prints]]
+def _put_compare(body: Compare | CompareMembers, peers: PeerTable) -> list[object]:
+    return [body.salt, *put_prints(body.prints)]
 
 
 def _read_compare(reader: Reader) -> Compare:
-    return Compare(reader.digest(), reader.many(read_print, PRINTS_MAX))
+    return Compare(reader.digest(), read_prints(reader))
+
+
+def _read_compare_members(reader: Reader) -> CompareMembers:
+    return CompareMembers(reader.digest(), read_prints(reader))
 
 
 def _put_ranges(body: Ranges, peers: PeerTable) -> list[object]:
@@ -252,11 +259,11 @@ def _read_ranges(reader: Reader) -> Ranges:
 
 
 def _put_members_page(body: Members, peers: PeerTable) -> list[object]:
-    return [put_members(body.members, peers), body.answer]
+    return [put_members(body.members, peers), [put_span(span) for span in body.spans]]
 
 
 def _read_members_page(reader: Reader) -> Members:
-    return Members(read_members(reader), reader.flag())
+    return Members(read_members(reader), reader.many(read_span, PRINTS_MAX))
 
 
 def _put_lease_query(body: LeaseQuery, peers: PeerTable) -> list[object]:
@@ -294,11 +301,12 @@ BODIES = (
     Kind(16, Want, 1, _put_want, _read_want),
     Kind(17, Rumour, 3, _put_rumour, _read_rumour),
     Kind(18, Digest, 3, _put_digest, _read_digest),
-    Kind(19, Compare, 2, _put_compare, _read_compare),
+    Kind(19, Compare, 3, _put_compare, _read_compare),
     Kind(20, Ranges, 2, _put_ranges, _read_ranges),
     Kind(21, Members, 2, _put_members_page, _read_members_page),
     Kind(22, LeaseQuery, 2, _put_lease_query, _read_lease_query),
     Kind(23, LeasePage, 3, _put_lease_page, _read_lease_page),
+    Kind(24, CompareMembers, 3, _put_compare, _read_compare_members),
 )
 """Every kind of body and its number for ever. New kinds get new numbers; none is used twice."""
 

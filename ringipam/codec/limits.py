@@ -21,6 +21,8 @@ WORD_LENGTH_MAX = 64
 REASON_LENGTH_MAX = 2_000
 """Longer ones are cut by the sender: they are prose."""
 DIGEST_BYTES_MAX = 32
+PRINT_BYTES = 4
+"""Of each fingerprint where there are many."""
 
 SEGMENTS_MAX = 20_000
 MEMBERS_MAX = 2_000

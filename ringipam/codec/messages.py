@@ -15,7 +15,6 @@ from ringipam.codec.limits import (
     UNIVERSE_LENGTH_MAX,
 )
 from ringipam.codec.wire import Kind, PeerTable, Reader
-from ringipam.errors import PeerError
 from ringipam.messages import Body, Envelope, Hello, Refused
 
 
@@ -56,29 +55,32 @@ def _read_refused(reader: Reader) -> Refused:
 
 
 def _put_envelope(message: Envelope) -> list[object]:
-    peers = PeerTable(message.origin, message.target)
+    peers = PeerTable()
+    way = [[message.serial, message.hops, peers.ref(message.origin), peers.ref(message.target)]]
     kind = BODY_OF_TYPE[type(message.body)]
     body = [kind.number, *kind.encode(message.body, peers)]
-    return [message.cluster, message.universe, message.serial, message.hops, peers.ids, body]
+    return [message.mark, peers.ids, way if message.origin else [], body]
+
+
+def _read_way(reader: Reader) -> tuple[int, int, str, str]:
+    extra = reader.open(4)
+    way = reader.uint(RANDOM_MAX), reader.uint(HOPS_MAX), reader.peer(), reader.peer()
+    reader.skip(extra)
+    return way
 
 
 def _read_envelope(reader: Reader) -> Envelope:
-    cluster = reader.text(CLUSTER_LENGTH_MAX)
-    universe = reader.text(UNIVERSE_LENGTH_MAX)
-    serial = reader.uint(RANDOM_MAX)
-    hops = reader.uint(HOPS_MAX)
+    mark = reader.digest()
     reader.peers.extend(reader.many(Reader.peer_id, PEERS_MAX))
-    if len(reader.peers) < 2:
-        raise PeerError("malformed message: an envelope without origin and target")
-    origin, target = reader.peers[:2]
+    serial, hops, origin, target = reader.maybe(_read_way) or (0, 0, "", "")
     body: Body = reader.one_of(BODY_OF_NUMBER)
-    return Envelope(cluster, universe, origin, target, serial, hops, body)
+    return Envelope(mark, body, origin, target, serial, hops)
 
 
 MESSAGES = (
     Kind(1, Hello, 9, _put_hello, _read_hello),
     Kind(2, Refused, 1, _put_refused, _read_refused),
-    Kind(3, Envelope, 6, _put_envelope, _read_envelope),
+    Kind(3, Envelope, 4, _put_envelope, _read_envelope),
 )
 """Every kind of message and its number for ever."""
 

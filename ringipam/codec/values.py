@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address, IPv6Address
 
-from ringipam.address import Cidr
+from ringipam.address import Cidr, Range
 from ringipam.claim import NOBODY, Claim, Segment
 from ringipam.codec.limits import (
     CLUSTER_LENGTH_MAX,
@@ -28,16 +28,18 @@ _SECOND = timedelta(seconds=1)
 
 
 def put_segments(segments: tuple[Segment, ...], peers: PeerTable) -> list[object]:
+    """In order, and each starts so far behind the end of the one before: few bytes where they are neighbours."""
     ref = peers.ref
+    reached = [0, *(segment.end for segment in segments)]
     return [
-        [put_wide(start), put_wide(end - start), epoch, version, ref(owner), ref(writer)]
-        for start, end, (epoch, version, owner, writer) in segments
+        [put_wide(start - before), put_wide(end - start), epoch, version, ref(owner), ref(writer)]
+        for before, (start, end, (epoch, version, owner, writer)) in zip(reached, segments, strict=False)
     ]
 
 
-def _read_segment(reader: Reader) -> Segment:
+def _read_segment(reader: Reader, after: int) -> Segment:
     extra = reader.open(6)
-    start, end = reader.extent()
+    start, end = reader.extent(after)
     claim = Claim(reader.uint(COUNT_MAX), reader.uint(COUNT_MAX), reader.peer_or_nobody(), reader.peer_or_nobody())
     if not (claim.owner and claim.writer) and claim != NOBODY:
         raise PeerError(f"malformed message: a claim of nobody: {claim}")
@@ -46,7 +48,10 @@ def _read_segment(reader: Reader) -> Segment:
 
 
 def read_segments(reader: Reader) -> tuple[Segment, ...]:
-    return reader.many(_read_segment, SEGMENTS_MAX)
+    found: list[Segment] = []
+    for _ in range(reader.length(SEGMENTS_MAX)):
+        found.append(_read_segment(reader, found[-1].end if found else 0))
+    return tuple(found)
 
 
 def put_member(member: Member, peers: PeerTable) -> list[object]:
@@ -123,16 +128,37 @@ def read_rest(reader: Reader) -> Rest:
     return rest
 
 
-def put_print(fingerprint: Print) -> list[object]:
-    start, end, digest = fingerprint
-    return [put_wide(start), put_wide(end - start), digest]
+def put_span(span: Range) -> list[object]:
+    return [put_wide(span.start), put_wide(span.size)]
 
 
-def read_print(reader: Reader) -> Print:
-    extra = reader.open(3)
-    fingerprint = Print(*reader.extent(), reader.digest())
+def read_span(reader: Reader) -> Range:
+    extra = reader.open(2)
+    span = Range(*reader.extent())
     reader.skip(extra)
-    return fingerprint
+    return span
+
+
+def put_prints(prints: tuple[Print, ...]) -> list[object]:
+    """All digests in one value, then the ranges: runs without a gap, each with how far behind the last it starts."""
+    runs: list[list[object]] = []
+    reached = 0
+    for start, end, _ in prints:
+        if not runs or start != reached:
+            runs.append([put_wide(start - reached)])
+        runs[-1].append(put_wide(end - start))
+        reached = end
+    return [b"".join([digest for *_, digest in prints]), runs]
+
+
+def read_prints(reader: Reader) -> tuple[Print, ...]:
+    digests = reader.fingerprints()
+    ranges: list[Range] = []
+    for _ in range(reader.length(len(digests))):
+        ranges += reader.run(ranges[-1].end if ranges else 0, len(digests) - len(ranges))
+    if len(ranges) != len(digests):
+        raise PeerError(f"malformed message: {len(digests)} fingerprints of {len(ranges)} ranges")
+    return tuple([Print(*where, digest) for where, digest in zip(ranges, digests, strict=True)])
 
 
 def put_lease(lease: Lease) -> list[object]:

@@ -12,12 +12,15 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgpack
 
+from ringipam.address import Range
 from ringipam.codec.limits import (
     ADDRESS_MAX,
     COUNT_MAX,
     DIGEST_BYTES_MAX,
     EXTRAS_MAX,
     FRAME_BYTES_MAX,
+    PRINT_BYTES,
+    PRINTS_MAX,
     REASON_LENGTH_MAX,
 )
 from ringipam.errors import PeerError
@@ -52,7 +55,7 @@ class Reader:
             max_buffer_size=FRAME_BYTES_MAX,
             read_size=max(1, len(payload)),
             max_str_len=4 * REASON_LENGTH_MAX,
-            max_bin_len=DIGEST_BYTES_MAX,
+            max_bin_len=PRINT_BYTES * PRINTS_MAX,
             max_array_len=0,
             max_map_len=0,
             max_ext_len=0,
@@ -94,10 +97,14 @@ class Reader:
 
     def many(self, item: Callable[[Reader], T], length_max: int) -> tuple[T, ...]:
         """A list of at most `length_max` elements."""
-        length = self._array()
+        return tuple([item(self) for _ in range(self.length(length_max))])
+
+    def length(self, length_max: int) -> int:
+        """Enter a list of at most `length_max` elements; how many it has."""
+        length: int = self._array()
         if length > length_max:
             raise PeerError(f"malformed message: a list of {length} elements; {length_max} are allowed")
-        return tuple([item(self) for _ in range(length)])
+        return length
 
     def maybe(self, item: Callable[[Reader], T]) -> T | None:
         """What may be absent: a list of none or one."""
@@ -120,13 +127,34 @@ class Reader:
             raise _unexpected(value, "an address")
         return value
 
-    def extent(self) -> tuple[int, int]:
-        """Start and end of a range that is not empty."""
-        start = self.wide()
+    def extent(self, after: int = 0) -> tuple[int, int]:
+        """Start and end of a range that is not empty; it starts so far behind `after`."""
+        start = after + self.wide()
         end = start + self.wide()
         if not start < end <= ADDRESS_MAX:
             raise PeerError(f"malformed message: not a range: {start} to {end}")
         return start, end
+
+    def fingerprints(self) -> list[bytes]:
+        """Fingerprints of a ring or a member list, one behind the other in one value."""
+        value = self._next()
+        if type(value) is not bytes or len(value) % PRINT_BYTES:
+            raise _unexpected(value, f"fingerprints of {PRINT_BYTES} bytes")
+        return [value[i : i + PRINT_BYTES] for i in range(0, len(value), PRINT_BYTES)]
+
+    def run(self, after: int, length_max: int) -> list[Range]:
+        """Ranges without a gap between them: so far behind `after` they start, then the size of each."""
+        length = self.length(length_max + 1)
+        if length < 2:
+            raise PeerError("malformed message: a run of no ranges")
+        end = after + self.wide()
+        found: list[Range] = []
+        for _ in range(length - 1):
+            start, end = end, end + self.wide()
+            if not start < end <= ADDRESS_MAX:
+                raise PeerError(f"malformed message: not a range: {start} to {end}")
+            found.append(Range(start, end))
+        return found
 
     def flag(self) -> bool:
         value = self._next()
@@ -190,9 +218,9 @@ class PeerTable:
 
     __slots__ = ("_index", "ids")
 
-    def __init__(self, origin: str, target: str) -> None:
-        self.ids = [origin, target]
-        self._index: dict[str, int | None] = {"": None, origin: 0, target: 1}
+    def __init__(self) -> None:
+        self.ids: list[str] = []
+        self._index: dict[str, int | None] = {"": None}
 
     def ref(self, peer: str) -> int | None:
         """What stands for `peer` outside the table."""

@@ -11,7 +11,7 @@ from ringipam.core.durable import DropLease, PutLease
 from ringipam.core.election import Election
 from ringipam.core.events import Allocate, ClaimAddress, Leased, LeaseList, Prime, Release
 from ringipam.core.search import Searches, Seeker
-from ringipam.core.settings import name_of
+from ringipam.core.settings import NEVER, name_of
 from ringipam.core.state import State
 from ringipam.errors import (
     InUseError,
@@ -287,14 +287,15 @@ class Allocator:
     # ── time ─────────────────────────────────────────────────────────────────────────────────────
 
     @property
-    def deadline(self) -> int | None:
-        times = [waiting.due_ms for waiting in self._waiting.values()]
-        times += [waiting.hope_ms for waiting in self._waiting.values() if waiting.hope_ms > self._state.now]
-        if self._state.space.next_wake is not None:
-            times.append(max(self._state.space.next_wake, self._wake_ms))
-        if self._used:
-            times.append(self._window_ms)
-        return min(times, default=None)
+    def deadline(self) -> int:
+        state = self._state
+        due = self._window_ms if self._used else NEVER
+        wake = state.space.next_wake
+        if wake is not None:
+            due = min(due, max(wake, self._wake_ms))
+        for waiting in self._waiting.values():
+            due = min(due, waiting.due_ms, waiting.hope_ms if waiting.hope_ms > state.now else NEVER)
+        return due
 
     def tick(self) -> None:
         state = self._state

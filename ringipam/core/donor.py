@@ -54,7 +54,7 @@ class Donor:
         state = self._state
         if state.ring is None or request.number <= state.answered.get(asker, 0):
             return
-        if not state.universe.range.covers(Range(request.start, request.end)):
+        if not state.extent.covers(Range(request.start, request.end)):
             return
         if not self._vouched(asker):
             self._find_witness(asker, request)
@@ -113,7 +113,7 @@ class Donor:
         granted = (
             segment
             for segment in state.ring.segments(request.start, request.end)
-            if segment.claim.owner != state.me and segment.claim.version > 1
+            if segment.claim.version > 1 and segment.claim.owner != state.me
         )
         told = tuple(islice(granted, SEGMENTS_TOLD_MAX))
         self._router.send(asker, Denied(request.number, reason, holder, told, owners.get(state.me, 0)))
@@ -198,7 +198,7 @@ class Donor:
         """The reachable peer that owns what lies before and behind a range of ours, or ""."""
         state = self._state
         assert state.ring is not None
-        universe = state.universe.range
+        universe = state.extent
         if fragment.start == universe.start or fragment.end == universe.end:
             return ""
         before, after = state.ring.at(fragment.start - 1).owner, state.ring.at(fragment.end).owner
@@ -211,5 +211,5 @@ class Donor:
         return (
             state.space.count_free(*fragment) == fragment.size
             and state.owns(*fragment)
-            and state.space.count_free(*state.universe.range, at_most=enough) == enough
+            and state.space.count_free(*state.extent, at_most=enough) == enough
         )

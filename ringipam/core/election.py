@@ -13,7 +13,7 @@ from ringipam.core.durable import PutAcceptor
 from ringipam.core.identity import seeded_founding
 from ringipam.core.links import Links
 from ringipam.core.routing import Router
-from ringipam.core.settings import name_of
+from ringipam.core.settings import NEVER, name_of
 from ringipam.core.state import State
 from ringipam.messages import COUNTER_MAX, Accept, Accepted, Ballot, Founding, Nudge, Prepare, Promise, Rejected, Terms
 from ringipam.ring.shares import split
@@ -62,13 +62,13 @@ class Election:
             self._due_ms = self._state.now
 
     @property
-    def deadline(self) -> int | None:
+    def deadline(self) -> int:
         if self._state.cluster or not self.wanted:
-            return None
-        times = [self._due_ms]
+            return NEVER
+        due = NEVER if self._due_ms is None else self._due_ms
         if self._proposal is not None and self._proposal.value is None and self._enough(self._proposal):
-            times.append(self._proposal.hurry_ms)
-        return min((time for time in times if time is not None), default=None)
+            due = min(due, self._proposal.hurry_ms)
+        return due
 
     def tick(self) -> None:
         state = self._state

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from ringipam.config import PORT_DEFAULT, format_endpoint, parse_endpoint
 from ringipam.core.events import Close, Dial, LinkUp, Send
-from ringipam.core.settings import name_of
+from ringipam.core.settings import NEVER, name_of
 from ringipam.core.state import State
 from ringipam.errors import PeerError, RequestError
 from ringipam.messages import PROTOCOL_MAX, PROTOCOL_MIN, Hello, Refused
@@ -50,6 +50,11 @@ class Links:
         self._forgotten: set[str] = set()
         self.refusals: dict[str, str] = {}
         """Why which peer is refused, or refuses us."""
+        self._due_ms: int | None = None
+        """When something is to be done; None after a change, until it is asked for again."""
+        self._neighbours: list[str] | None = None
+        """Likewise remembered, as of the cluster it was asked for."""
+        self._neighbours_of = ""
         self._listed = dict.fromkeys(state.settings.dial, "")
         for address in state.settings.dial:
             self.add_target(address, configured=True)
@@ -64,9 +69,12 @@ class Links:
         return list(self._by_peer)
 
     def neighbours(self) -> list[str]:
-        """The linked peers that share this peer's ring: those it may gossip with."""
+        """The linked peers that share this peer's ring: those it may gossip with. Not to be changed."""
         cluster = self._state.cluster
-        return [peer for peer in self._by_peer if cluster and self.hello(peer).cluster == cluster]
+        if self._neighbours is None or self._neighbours_of != cluster:
+            self._neighbours_of = cluster
+            self._neighbours = [peer for peer in self._by_peer if cluster and self.hello(peer).cluster == cluster]
+        return self._neighbours
 
     def hello(self, peer: str) -> Hello:
         """What a linked peer said of itself last."""
@@ -87,6 +95,7 @@ class Links:
     # ── dialling ─────────────────────────────────────────────────────────────────────────────────
 
     def add_target(self, address: str, *, configured: bool) -> None:
+        self._changed()
         target = self._targets.get(address)
         if target is None:
             self._targets[address] = _Target(configured, self._state.now, self._state.settings.redial_min_ms)
@@ -96,6 +105,7 @@ class Links:
 
     def forget(self, peer: str) -> bool:
         """Stop dialling a peer or an address; whether there was anything to stop."""
+        self._changed()
         addresses = [a for a, t in self._targets.items() if peer in (a, t.peer) or a == self._address_of(peer)]
         for address in addresses:
             del self._targets[address]
@@ -113,32 +123,47 @@ class Links:
     def follow_members(self) -> None:
         """Dial members that are not linked, as long as few enough links stand."""
         state = self._state
-        addresses = {self._address_of(peer) for peer in state.members.others()}
+        self._changed()
         full = len(self._targets) >= state.settings.links_dialled_max
-        for address in [a for a, t in self._targets.items() if not t.configured and self._idle(t)]:
+        idle = [a for a, t in self._targets.items() if not t.configured and self._idle(t)]
+        addresses = {self._address_of(peer) for peer in state.members.others()} if idle else ()
+        for address in idle:
             # Where nobody answered, somebody else's turn comes: many dead members must not hide a live one.
             tried = self._targets[address].delay_ms >= state.settings.redial_max_ms
             if address not in addresses or (full and tried):
                 del self._targets[address]
-        for peer in state.rng.shuffled(state.members.others()):
+        if len(self._targets) >= state.settings.links_dialled_max:
+            return
+        for peer in state.rng.drawn([peer for peer in state.members.others() if peer not in self._by_peer]):
             if len(self._targets) >= state.settings.links_dialled_max:
                 return
             address = self._address_of(peer)
             unknown = not address or address.startswith(":")
-            if peer not in self._by_peer and not unknown and self._forgotten.isdisjoint((peer, address)):
+            if not unknown and self._forgotten.isdisjoint((peer, address)):
                 self.add_target(address, configured=False)
 
     @property
-    def deadline(self) -> int | None:
-        times = [target.due_ms for target in self._targets.values() if self._idle(target)]
-        times += [link.greet_by_ms for link in self._links.values() if link.hello is None]
-        return min(times, default=None)
+    def deadline(self) -> int:
+        """Remembered until a target or a link changes: every event asks, few change it."""
+        if self._due_ms is None:
+            times = [target.due_ms for target in self._targets.values() if self._idle(target)]
+            times += [link.greet_by_ms for link in self._links.values() if link.hello is None]
+            self._due_ms = min(times, default=NEVER)
+        return self._due_ms
+
+    def _changed(self) -> None:
+        """What was remembered of links and targets no longer holds."""
+        self._due_ms = None
+        self._neighbours = None
 
     def _idle(self, target: _Target) -> bool:
         return not target.dialling and target.peer not in self._by_peer
 
     def tick(self) -> None:
         state = self._state
+        if self.deadline > state.now:
+            return
+        self._changed()
         for address, target in self._targets.items():
             if self._idle(target) and target.due_ms <= state.now:
                 target.dialling = True
@@ -156,20 +181,29 @@ class Links:
         target.delay_ms = min(settings.redial_max_ms, target.delay_ms * 2)
 
     def dial_failed(self, address: str, reason: str) -> None:
+        self._changed()
         target = self._targets.get(address)
         if target is not None:
             target.dialling = False
             self._back_off(target)
             self._state.warn(f"dial {address}", f"cannot reach {address}: {reason}")
+            if target.peer:
+                self._state.members.doubt(target.peer)
+            else:
+                for member in self._state.members.all():
+                    if member.address == address:
+                        self._state.members.doubt(member.peer)
 
     # ── links come and go ────────────────────────────────────────────────────────────────────────
 
     def up(self, event: LinkUp) -> None:
+        self._changed()
         self._links[event.link] = _Link(event.dialled, event.host, self._state.now + GREETING_MS)
         self._greet(event.link)
 
     def down(self, link: int, reason: str) -> str | None:
         """The peer that is no longer linked, if this was its usable link."""
+        self._changed()
         gone = self._links.pop(link, None)
         if gone is None:
             return None
@@ -185,6 +219,7 @@ class Links:
                 )
         if gone.hello is not None and self._by_peer.get(gone.hello.peer) == link:
             del self._by_peer[gone.hello.peer]
+            self._state.members.doubt(gone.hello.peer)
             return gone.hello.peer
         return None
 
@@ -201,6 +236,7 @@ class Links:
         link = self._by_peer.get(peer)
         if link is not None and self.hello(peer).cluster != self._state.cluster:
             self._links[link].hello = replace(self.hello(peer), cluster=self._state.cluster)
+            self._changed()
 
     def greet_all(self) -> None:
         """Say again who we are: we have a ring now."""
@@ -209,6 +245,8 @@ class Links:
 
     def greet_ringless(self) -> None:
         """Say it once more to those who have no ring yet, as far as we know."""
+        if len(self.neighbours()) == len(self._by_peer):
+            return
         for peer, link in self._by_peer.items():
             if not self.hello(peer).cluster:
                 self._greet(link)
@@ -219,7 +257,7 @@ class Links:
             PROTOCOL_MIN,
             PROTOCOL_MAX,
             state.me,
-            str(state.universe),
+            state.universe_text,
             state.cluster,
             state.settings.address,
             state.members.me.incarnation,
@@ -230,6 +268,7 @@ class Links:
 
     def greeted(self, link: int, hello: Hello) -> bool:
         """Take a Hello in; whether its sender is a usable neighbour now."""
+        self._changed()
         entry = self._links.get(link)
         if entry is None:
             return False
@@ -264,7 +303,7 @@ class Links:
         name = name_of(hello.peer)
         if hello.protocol_min > PROTOCOL_MAX or hello.protocol_max < PROTOCOL_MIN:
             return f"{name} speaks protocol {hello.protocol_min} to {hello.protocol_max}, this host {PROTOCOL_MAX}"
-        if hello.universe != str(state.universe):
+        if hello.universe != state.universe_text:
             return f"{name} manages {hello.universe}, this host {state.universe}: launch both with the same --iprange"
         if state.cluster and hello.cluster and hello.cluster != state.cluster:
             return (

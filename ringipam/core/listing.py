@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from ringipam.core.events import LeaseList, Leases
 from ringipam.core.routing import Router
-from ringipam.core.settings import name_of
+from ringipam.core.settings import NEVER, name_of
 from ringipam.core.state import State
 from ringipam.lease import Lease
 from ringipam.messages import LeasePage, LeaseQuery
@@ -73,8 +73,8 @@ class Listings:
         self._close_if_done(page.number)
 
     @property
-    def deadline(self) -> int | None:
-        return min((listing.due_ms for listing in self._open.values()), default=None)
+    def deadline(self) -> int:
+        return min([listing.due_ms for listing in self._open.values()]) if self._open else NEVER
 
     def tick(self) -> None:
         for number, listing in list(self._open.items()):

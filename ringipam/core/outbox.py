@@ -38,7 +38,7 @@ class Outbox:
 
     def commit(self) -> tuple[Change, ...]:
         """All changes that wait, to be made durable as one; empty if there are none or a commit is under way."""
-        if self._committing:
+        if self._committing or not self._queue:
             return ()
         waiting = [effect for effect in self._queue if isinstance(effect, Persist)]
         self._committing = len(waiting)

@@ -51,6 +51,7 @@ from ringipam.messages import (
     Ack,
     Body,
     Compare,
+    CompareMembers,
     Denied,
     Digest,
     Envelope,
@@ -95,6 +96,14 @@ class Peer:
         self._listings = Listings(state, self._router)
         self._views = Views(state, self._links, self._election, self._allocator)
         self._handlers = self._table()
+        self._timed = (
+            self._allocator,
+            self._searches,
+            self._election,
+            self._links,
+            self._spreading,
+            self._listings,
+        )
 
     def start(self, now: int) -> list[Effect]:
         """Once, before the first event. The number of this start is durable before anything is said (S13, S16)."""
@@ -131,10 +140,10 @@ class Peer:
     @property
     def deadline(self) -> int | None:
         """When `DeadlinePassed` is wanted, in ms; it may come late, never early."""
-        parts = (self._allocator, self._searches, self._election, self._links, self._spreading, self._listings)
-        times = [part.deadline for part in parts]
-        times.append(self._donor.deadline)
-        return min((time for time in times if time is not None), default=None)
+        due = self._donor.deadline
+        for part in self._timed:
+            due = min(due, part.deadline)
+        return due
 
     # ── what drivers, checkers and tests may look at ─────────────────────────────────────────────
 
@@ -232,16 +241,17 @@ class Peer:
 
     def _receive(self, link: int, message: Message) -> None:
         match message:
+            case Envelope():
+                neighbour = self._links.peer_of(link)
+                if neighbour is not None and self._router.received(neighbour, message):
+                    origin = message.origin or neighbour
+                    if origin == neighbour:
+                        self._links.confirm(neighbour)
+                    self._open(origin, message.body)
             case Hello():
                 self._greeted(link, message)
             case Refused(reason):
                 self._links.refused(link, reason)
-            case Envelope():
-                neighbour = self._links.peer_of(link)
-                if neighbour is not None and self._router.received(neighbour, message):
-                    if message.origin == neighbour:
-                        self._links.confirm(neighbour)
-                    self._open(message.origin, message.body)
             case _:
                 assert_never(message)
 
@@ -253,7 +263,8 @@ class Peer:
             self._election.adopt(hello.cluster, hello.peer)
         if hello.cluster and hello.cluster == state.cluster:
             state.meet(hello.peer, self._links.address_at(link, hello))
-            self._spreading.reconcile(hello.peer)
+            if state.me < hello.peer:  # one exchange is enough for both
+                self._spreading.reconcile(hello.peer)
 
     def _table(self) -> dict[type[Body], Callable[[str, Any], None]]:
         """Who takes which message from the peer that sent it; `_BEFORE_THE_RING` are taken without a ring too."""
@@ -279,6 +290,7 @@ class Peer:
             Rumour: self._spreading.told,
             Digest: self._spreading.opened,
             Compare: self._spreading.compared,
+            CompareMembers: self._spreading.compared_members,
             Ranges: self._spreading.ranges,
             Members: self._spreading.members,
         }

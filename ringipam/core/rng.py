@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -31,10 +31,10 @@ class Rng:
 
     def between(self, low: int, high: int) -> int:
         """A number from `low` to `high`, both included."""
-        return low + self.below(high - low + 1)
+        return low + ((self.bits64() * (high - low + 1)) >> 64)
 
     def chance(self, per_mille: int) -> bool:
-        return self.below(1000) < per_mille
+        return (self.bits64() * 1000) >> 64 < per_mille
 
     def pick(self, choices: Sequence[T]) -> T:
         return choices[self.below(len(choices))]
@@ -46,6 +46,14 @@ class Rng:
             j = self.below(i + 1)
             out[i], out[j] = out[j], out[i]
         return out
+
+    def drawn(self, items: Sequence[T]) -> Iterator[T]:
+        """As `shuffled`, drawn one by one: whoever needs only a few does not pay for all."""
+        left = list(items)
+        while left:
+            chosen = self.below(len(left))
+            left[chosen], left[-1] = left[-1], left[chosen]
+            yield left.pop()
 
     def fork(self) -> Rng:
         """A generator of its own for one concern, so that drawing more here does not reshuffle it."""

@@ -8,12 +8,16 @@ RFC 3561, without its state). Links need not be transitive (docs/design.md, "Gos
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from ringipam.core.events import Send
 from ringipam.core.state import State
 from ringipam.messages import Body, Envelope
 
 HOPS_MAX = 16
+FLOOD_MAX = 16
+"""A relay with more neighbours to choose from passes on only what it knows a way for: in so dense a mesh most peers are
+two links apart, and a flood through all of it would cost as many messages as there are links."""
 SEEN_MAX = 5_000
 
 
@@ -32,9 +36,9 @@ class Router:
         state = self._state
         direct = self._link_to(target)
         if direct is not None:
-            state.emit(Send(direct, self._envelope(target, 0, 0, body)))
+            state.emit(Send(direct, Envelope(state.mark, body)))
             return
-        envelope = self._envelope(target, state.rng.bits64() >> 1, HOPS_MAX, body)
+        envelope = Envelope(state.mark, body, state.me, target, state.rng.bits64() >> 1, HOPS_MAX)
         self._note(envelope)
         self._pass_on(envelope, arrived_by="")
 
@@ -50,20 +54,19 @@ class Router:
     def received(self, neighbour: str, envelope: Envelope) -> bool:
         """Whether `envelope` is for this peer, and of its own cluster and universe (safety.md S6)."""
         state = self._state
-        if envelope.origin == state.me or (envelope.serial and (envelope.origin, envelope.serial) in self._seen):
+        if not envelope.origin:
+            return envelope.mark == state.mark
+        if envelope.origin == state.me or (envelope.origin, envelope.serial) in self._seen:
             return False
-        if envelope.serial:
-            self._note(envelope)
-            if envelope.origin != neighbour:
-                self._via[envelope.origin] = neighbour
-                if len(self._via) > SEEN_MAX:
-                    del self._via[next(iter(self._via))]
-        elif envelope.origin != neighbour:
-            return False
+        self._note(envelope)
+        if envelope.origin != neighbour:
+            self._via[envelope.origin] = neighbour
+            if len(self._via) > SEEN_MAX:
+                del self._via[next(iter(self._via))]
         if envelope.target == state.me:
-            return envelope.cluster == state.cluster and envelope.universe == str(state.universe)
+            return envelope.mark == state.mark
         # A peer without a ring, or of another, relays nothing: it could be the bridge between two rings (S6).
-        if envelope.hops > 0 and state.cluster and envelope.cluster == state.cluster:
+        if envelope.hops > 0 and state.cluster and envelope.mark == state.mark:
             self._pass_on(envelope, arrived_by=neighbour)
         return False
 
@@ -72,15 +75,7 @@ class Router:
 
     def _pass_on(self, envelope: Envelope, arrived_by: str) -> None:
         target = envelope.target
-        further = Envelope(
-            envelope.cluster,
-            envelope.universe,
-            envelope.origin,
-            target,
-            envelope.serial,
-            envelope.hops - 1,
-            envelope.body,
-        )
+        further = replace(envelope, hops=envelope.hops - 1)
         via = self._via.get(target, arrived_by)
         if self._link_to(target) is not None:
             towards = [target]
@@ -88,6 +83,8 @@ class Router:
             towards = [via]
         else:
             towards = [peer for peer in self._neighbours() if peer not in (arrived_by, envelope.origin)]
+            if arrived_by and len(towards) > FLOOD_MAX:
+                return
         for peer in towards:
             link = self._link_to(peer)
             if link is not None:
@@ -97,7 +94,3 @@ class Router:
         self._seen[envelope.origin, envelope.serial] = None
         if len(self._seen) > SEEN_MAX:
             del self._seen[next(iter(self._seen))]
-
-    def _envelope(self, target: str, serial: int, hops: int, body: Body) -> Envelope:
-        state = self._state
-        return Envelope(state.cluster, str(state.universe), state.me, target, serial, hops, body)

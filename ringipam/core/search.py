@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from ringipam.address import Range
 from ringipam.core.routing import Router
-from ringipam.core.settings import name_of
+from ringipam.core.settings import NEVER, name_of
 from ringipam.core.state import State
 from ringipam.messages import Denial, Denied, SpaceRequest
 
@@ -51,6 +51,15 @@ class Search:
     """For a prefetch: not before this."""
 
 
+class _Owners(NamedTuple):
+    """Who owns a range."""
+
+    others: dict[str, int]
+    """Besides this peer, and how much of it."""
+    complete: bool
+    """Whether an owner is known for all of it."""
+
+
 class Key(NamedTuple):
     """What tells searches apart."""
 
@@ -71,7 +80,7 @@ class Searches:
         self._router = router
         self._searches: dict[Key, Search] = {}
         self._counter = 0
-        self._owners: dict[Range, dict[str, int]] = {}
+        self._owners: dict[Range, _Owners] = {}
         self._owners_at = -1
 
     def seek(self, wanted: Range, want: int, *, exact: bool) -> Seeker:
@@ -105,22 +114,26 @@ class Searches:
 
     def owners(self, wanted: Range) -> dict[str, int]:
         """Who else owns how much of a range."""
-        return {peer: size for peer, size in self._all_owners(wanted).items() if peer != self._state.me}
+        return self._look(wanted).others
 
-    def _all_owners(self, wanted: Range) -> dict[str, int]:
+    def _look(self, wanted: Range) -> _Owners:
         """Remembered until the ring changes: every event asks, few change it."""
         state = self._state
         assert state.ring is not None
         if self._owners_at != state.ring_changes:
             self._owners_at = state.ring_changes
             self._owners.clear()
-        if wanted not in self._owners:
-            self._owners[wanted] = state.ring.owners(*wanted)
-        return self._owners[wanted]
+        found = self._owners.get(wanted)
+        if found is None:
+            owners = state.ring.owners(*wanted)
+            owned = sum(owners.values())
+            owners.pop(state.me, None)
+            found = self._owners[wanted] = _Owners(owners, complete=owned == wanted.size)
+        return found
 
     def complete(self, wanted: Range) -> bool:
         """Whether this peer has heard of an owner for every part of a range."""
-        return sum(self._all_owners(wanted).values()) == wanted.size
+        return self._look(wanted).complete
 
     def open_donors(self, wanted: Range, seeker: Seeker) -> list[str]:
         """Reachable owners that have not refused this request for good."""
@@ -219,19 +232,21 @@ class Searches:
     # ── time ─────────────────────────────────────────────────────────────────────────────────────
 
     @property
-    def deadline(self) -> int | None:
-        times = []
+    def deadline(self) -> int:
+        due = NEVER
         for search in self._searches.values():
             if search.asking is not None:
-                times.append(search.asking.due_ms)
+                due = min(due, search.asking.due_ms)
             elif search.seekers:
-                times.extend(due for due in search.again_ms.values() if due > self._state.now)
+                due = min([due, *(again for again in search.again_ms.values() if again > self._state.now)])
             else:
-                times.append(search.resting_until_ms)
-        return min(times, default=None)
+                due = min(due, search.resting_until_ms)
+        return due
 
     def tick(self) -> None:
         state = self._state
+        if not self._searches:
+            return
         for key, search in list(self._searches.items()):
             asking = search.asking
             if asking is not None and (asking.due_ms <= state.now or not state.members.reachable(asking.donor)):

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from ringipam.address import Cidr, Range
 from ringipam.config import Init
 
+NEVER = 1 << 62
+"""The deadline of what waits for nothing, in milliseconds: later than any other."""
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
+
 from ringipam.core.links import Links
 from ringipam.core.routing import Router
-from ringipam.core.state import State
-from ringipam.gossip.antientropy import answering, compared, members_digest, narrowing, opening
+from ringipam.core.settings import NEVER
+from ringipam.core.state import State, check_ranges
+from ringipam.gossip.antientropy import RingParts, answering, narrowed, opening, prints, telling
+from ringipam.gossip.roster import POSITIONS
 from ringipam.messages import (
     Ack,
     Compare,
+    CompareMembers,
     Digest,
     Members,
     Offer,
@@ -18,10 +24,15 @@ from ringipam.messages import (
     Rumour,
     Want,
 )
-from ringipam.ring.fingerprint import fingerprint
 
+T = TypeVar("T")
+
+PRINTS_PAGE = 500
+SPANS_PAGE = 50
 MEMBERS_PAGE = 500
 FREE_PUBLISH_MS = 1_000
+FREE_SHARE_MS = 50
+"""A peer waits so long for each member there is before it publishes its free space again: all together, 20 a second."""
 FREE_CHANGE = 4
 """This peer's free space is published again when it changed by a fourth, or to or from none."""
 
@@ -34,18 +45,17 @@ class Spreading:
         self._rumour_ms = 0
         self._exchange_ms = state.now
         self._publish_ms = state.now
+        self._free_ms = state.now
         self._offered: dict[str, Offer] = {}
 
     # ── time ─────────────────────────────────────────────────────────────────────────────────────
 
     @property
-    def deadline(self) -> int | None:
+    def deadline(self) -> int:
         if self._state.ring is None:
-            return None
-        times = [self._state.members.deadline, self._exchange_ms, self._publish_ms]
-        if self._state.rumours.hot:
-            times.append(self._rumour_ms)
-        return min(times)
+            return NEVER
+        due = min(self._state.members.deadline, self._exchange_ms, self._publish_ms)
+        return min(due, self._rumour_ms) if self._state.rumours.hot else due
 
     def tick(self) -> None:
         state = self._state
@@ -71,7 +81,7 @@ class Spreading:
         state = self._state
         if state.now < state.members.deadline:
             return
-        sends, news = state.members.tick(state.now)
+        sends, news = state.members.tick(state.now, self._links.neighbours())
         for peer, body in sends:
             self._router.send(peer, body)
         if news:
@@ -80,13 +90,17 @@ class Spreading:
 
     def _publish_free(self) -> None:
         state = self._state
-        free = state.space.count(*state.universe.range)
+        if state.now < self._free_ms:
+            return
+        free = state.space.size
         told = state.members.me.free
         if (free == 0) != (told == 0) or abs(free - told) * FREE_CHANGE > max(free, told):
+            self._free_ms = state.now + FREE_SHARE_MS * len(state.members)
             state.spread((), (state.members.publish(free=free),), state.me)
 
     def _offer(self) -> None:
-        found = self._state.rumours.offer(self._state.rng.shuffled(self._links.neighbours()))
+        state, neighbours = self._state, self._links.neighbours()
+        found = state.rumours.offer(state.rng.drawn(neighbours), len(neighbours))
         if found is not None:
             neighbour, offer = found
             self._offered[neighbour] = offer
@@ -97,16 +111,18 @@ class Spreading:
         state = self._state
         assert state.ring is not None
         salt = state.rng.bits64().to_bytes(8, "big")
-        self._router.send(neighbour, opening(state.ring, state.members.all(), salt))
+        self._router.send(neighbour, opening(state.ring, state.members.roster, salt))
 
     # ── messages ─────────────────────────────────────────────────────────────────────────────────
 
     def probed(self, sender: str, body: Ping | Ack | PingRequest) -> None:
+        if isinstance(body, PingRequest) and self._links.link_to(body.peer) is None:
+            return  # whoever asks has tried all other ways itself
         for peer, answer in self._state.members.received(sender, body):
             self._router.send(peer, answer)
 
     def offered(self, sender: str, offer: Offer) -> None:
-        self._router.send(sender, self._state.rumours.offered(sender, offer))
+        self._router.send(sender, self._state.rumours.offered(sender, offer, self._state.now))
 
     def wanted(self, sender: str, want: Want) -> None:
         for rumour in self._state.rumours.wanted(sender, self._offered.pop(sender, None), want):
@@ -125,23 +141,30 @@ class Spreading:
     def opened(self, sender: str, digest: Digest) -> None:
         state = self._state
         assert state.ring is not None
-        universe = state.universe.range
-        if fingerprint(state.ring, universe.start, universe.end, digest.salt) != digest.ring:
-            self._router.send(sender, narrowing(state.ring, digest.salt))
-        if members_digest(state.members.all(), digest.salt) != digest.members:
-            self._send_members(sender, answer=True)
+        ring, roster, salt = RingParts(state.ring), state.members.roster, digest.salt
+        if ring.fingerprint(*state.extent, salt) != digest.ring:
+            self._router.send(sender, Compare(salt, tuple(prints(ring, *state.extent, salt))))
+        if roster.fingerprint(*POSITIONS, salt) != digest.members:
+            self._router.send(sender, CompareMembers(salt, tuple(prints(roster, *POSITIONS, salt))))
 
     def compared(self, sender: str, compare: Compare) -> None:
-        ring = self._state.ring
-        self._state.check_ranges(compare.prints)
-        if ring is not None:
-            for answer in compared(ring, compare):
-                self._router.send(sender, answer)
+        state = self._state
+        assert state.ring is not None
+        check_ranges(compare.prints, state.extent)
+        finer, differing = narrowed(RingParts(state.ring), compare.prints, compare.salt)
+        for page in _pages(finer, PRINTS_PAGE):
+            self._router.send(sender, Compare(compare.salt, page))
+        for ranges in telling(state.ring, differing):
+            self._router.send(sender, ranges)
 
-    def _send_members(self, target: str, *, answer: bool) -> None:
-        members = sorted(self._state.members.all())
-        for first in range(0, len(members), MEMBERS_PAGE):
-            self._router.send(target, Members(tuple(members[first : first + MEMBERS_PAGE]), answer))
+    def compared_members(self, sender: str, compare: CompareMembers) -> None:
+        members = self._state.members
+        check_ranges(compare.prints, POSITIONS)
+        finer, differing = narrowed(members.roster, compare.prints, compare.salt)
+        for page in _pages(finer, PRINTS_PAGE):
+            self._router.send(sender, CompareMembers(compare.salt, page))
+        for spans in _pages(differing, SPANS_PAGE):
+            self._router.send(sender, Members(tuple(members.within(spans)), spans))
 
     def ranges(self, sender: str, ranges: Ranges) -> None:
         state = self._state
@@ -154,16 +177,13 @@ class Spreading:
 
     def members(self, sender: str, message: Members) -> None:
         state = self._state
+        check_ranges(message.spans, POSITIONS)
         state.learn(message.members, sender)
-        if not message.answer:
-            return
-        theirs = {member.peer: (member.incarnation, member.health.value) for member in message.members}
-        # A list of several pages does not show which members the other lacks; its own turn will.
-        unknown = (-1, 0) if len(state.members) <= MEMBERS_PAGE else (1 << 63, 0)
-        newer = [
-            member
-            for member in sorted(state.members.all())
-            if (member.incarnation, member.health.value) > theirs.get(member.peer, unknown)
-        ]
-        if newer:
-            self._router.send(sender, Members(tuple(newer), answer=False))
+        theirs = {member.peer: member.stamp for member in message.members}
+        newer = [m for m in state.members.within(message.spans) if m.peer not in theirs or m.stamp > theirs[m.peer]]
+        for page in _pages(newer, MEMBERS_PAGE):
+            self._router.send(sender, Members(page, ()))
+
+
+def _pages(items: Sequence[T], size: int) -> Iterator[tuple[T, ...]]:
+    return (tuple(items[first : first + size]) for first in range(0, len(items), size))

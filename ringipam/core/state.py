@@ -12,6 +12,7 @@ from ringipam.address import Range
 from ringipam.claim import Segment
 from ringipam.core.durable import Change, Conflict, PutConflict, PutMember, PutMeta, PutTokens, Stored
 from ringipam.core.events import Answer, Effect, Log, Persist, Reply
+from ringipam.core.identity import mark_of
 from ringipam.core.leases import LeaseBook
 from ringipam.core.rng import Rng
 from ringipam.core.settings import Settings
@@ -19,13 +20,23 @@ from ringipam.errors import PeerError
 from ringipam.gossip.membership import Membership
 from ringipam.gossip.rumours import Rumours
 from ringipam.lease import Lease
-from ringipam.messages import COUNTER_MAX, Health, Member, Rest, Rumour
+from ringipam.messages import COUNTER_MAX, Health, Member, Print, Rest, Rumour
 from ringipam.ring.intervals import Intervals
 from ringipam.ring.ring import Joined, Ring
 from ringipam.ring.space import Rows, Space
 
 RUMOUR_SEGMENTS_MAX = 500
+RUMOUR_MEMBERS_MAX = 20
 """Bigger news than this is left to anti-entropy, which sends only what the other side lacks."""
+
+
+def check_ranges(ranges: Iterable[tuple[int, ...] | Segment | Print], within: Range) -> None:
+    """Raise PeerError on ranges that do not lie in `within`, in order and apart: work is bounded by them."""
+    reached, last = within
+    for start, end, *_ in ranges:
+        if not reached <= start < end <= last:
+            raise PeerError("ranges out of order, overlapping or outside of what there is")
+        reached = end
 
 
 class State:
@@ -35,10 +46,15 @@ class State:
         self.settings = settings
         self.me = settings.peer
         self.universe = settings.universe
+        self.extent = settings.universe.range
+        """All its addresses; kept, as most events ask for it."""
+        self.universe_text = str(settings.universe)
         self.rng = rng
         self.now = now
         self.boot = int(stored.meta.get("boots", "0")) + 1
         self.cluster = stored.meta.get("cluster", "")
+        self.mark = mark_of(self.cluster, settings.universe)
+        """Stands in every envelope for this peer's ring (safety.md S6)."""
         self.ring: Ring | None = None
         self.leases = LeaseBook(stored.leases.values())
         self.answered = dict(stored.answered)
@@ -71,7 +87,7 @@ class State:
         for peer, address in sorted(stored.members.items()):
             self.members.merge(Member(peer, address, 0, Health.ALIVE, 0), self.now)
         if self.cluster:
-            self.ring = Ring.from_tokens(self.universe.range, sorted(stored.tokens.items()))
+            self.ring = Ring.from_tokens(self.extent, sorted(stored.tokens.items()))
             self._fill_space(stored)
 
     def _fill_space(self, stored: Stored) -> None:
@@ -101,20 +117,24 @@ class State:
     # ── possession ───────────────────────────────────────────────────────────────────────────────
 
     def inside(self, family: int, address: int) -> bool:
-        return family == self.universe.family and address in self.universe.range
+        return family == self.universe.family and address in self.extent
 
     def owns(self, start: int, end: int) -> bool:
         """Whether this peer possesses all of `[start, end)`."""
         if self.ring is None or any(c.start < end and start < c.end for c in self.conflicts.values()):
             return False
-        return all(segment.claim.owner == self.me for segment in self.ring.segments(start, end))
+        _, claims = self.ring.columns(start, end)
+        return all(claim.owner == self.me for claim in claims)
 
     def possessed(self) -> list[Range]:
         """The ranges this peer possesses, in order."""
         if self.ring is None:
             return []
+        owned = self.ring.ranges_of(self.me)
+        if not self.conflicts:
+            return owned
         mine = Intervals()
-        for start, end in self.ring.ranges_of(self.me):
+        for start, end in owned:
             mine.add(start, end)
         for conflict in self.conflicts.values():
             mine.discard(conflict.start, conflict.end)
@@ -122,17 +142,10 @@ class State:
 
     def check(self, segments: Iterable[Segment]) -> None:
         """Raise PeerError, before anything is changed, on what no correct peer sends."""
-        self.check_ranges(segments)
-        if any(max(segment.claim.stamp) > COUNTER_MAX for segment in segments):
-            raise PeerError("an epoch or version beyond all reason")
-
-    def check_ranges(self, ranges: Iterable[tuple[int, int, object]]) -> None:
-        """Likewise of ranges that do not lie inside the universe, in order and apart: work is bounded by them."""
-        reached = self.universe.range.start
-        for start, end, _ in ranges:
-            if not reached <= start < end <= self.universe.range.end:
-                raise PeerError(f"ranges out of order, overlapping or outside {self.universe}")
-            reached = end
+        check_ranges(segments, self.extent)
+        for _, _, claim in segments:
+            if claim.epoch > COUNTER_MAX or claim.version > COUNTER_MAX:
+                raise PeerError("an epoch or version beyond all reason")
 
     # ── the way in for ring news ─────────────────────────────────────────────────────────────────
 
@@ -241,7 +254,7 @@ class State:
             self.gained = True  # a donor may have come, or be known to be gone
             if rumour is not None:
                 self.rumours.add(rumour, source)
-            else:
+            elif len(news) <= RUMOUR_MEMBERS_MAX:
                 self.spread((), tuple(news), source)
 
     def meet(self, peer: str, address: str) -> None:
@@ -252,8 +265,12 @@ class State:
             self.change(PutMember(peer, address))
 
     def spread(self, segments: tuple[Segment, ...], members: tuple[Member, ...], source: str) -> None:
-        """Begin a rumour; its way back to `source` is spared."""
-        self.rumours.add(Rumour(self.rng.bits64() >> 1, segments, members), "" if source == self.me else source)
+        """Begin to spread news; its way back to `source` is spared. Each member is a rumour of its own."""
+        back = "" if source == self.me else source
+        if segments:
+            self.rumours.begin(segments, (), back)
+        for member in members:
+            self.rumours.begin((), (member,), back)
 
     # ── the way out ──────────────────────────────────────────────────────────────────────────────
 
@@ -283,8 +300,9 @@ class State:
         """A ring exists from now on: `segments` is what is known of it."""
         assert self.ring is None
         self.cluster = cluster
+        self.mark = mark_of(cluster, self.universe)
         self.change(PutMeta("cluster", cluster))
-        self.ring = Ring(self.universe.range)
+        self.ring = Ring(self.extent)
         self.change(PutTokens((), tuple(self.ring.tokens())))
         self.join(segments, self.me)
         self.gained = True

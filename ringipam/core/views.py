@@ -32,7 +32,7 @@ class Views:
             "serving": self._complete(),
             "leases": len(state.leases),
             "owned": sum(owned.size for owned in state.possessed()),
-            "free": state.space.count(*state.universe.range),
+            "free": state.space.size,
             "peers": self._health(),
             "pending": self._allocator.pending(),
             "warnings": list(state.warnings.values()),

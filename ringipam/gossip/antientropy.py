@@ -1,66 +1,100 @@
-"""Two peers find out where their rings differ, and exchange only that.
+"""Two peers find out where their rings, or their member lists, differ, and exchange only that.
 
 Range-based set reconciliation (Meyer, "Range-Based Set Reconciliation", SRDS 2023): fingerprints of a
-sub-range each, split where they differ, until few tokens are left. At rest an exchange is one fingerprint.
-Pure functions of a ring and a message.
+sub-range each, split where they differ, until few tokens are left. At rest an exchange is one fingerprint of each.
+Pure functions of what a peer holds and a message.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from hashlib import blake2b
 from itertools import islice
+from typing import NamedTuple, Protocol
 
+from ringipam.address import Range
 from ringipam.claim import Segment
-from ringipam.messages import Body, Compare, Digest, Member, Print, Ranges
+from ringipam.gossip.roster import POSITIONS, Roster
+from ringipam.messages import Digest, Print, Ranges
 from ringipam.ring.fingerprint import fingerprint, pieces
 from ringipam.ring.ring import Ring
 
+PARTS = 8
+"""In how many a range that differs is split."""
+PRINT_SIZE = 4
+"""Of a part's fingerprint: what a collision hides, once in 2**32, the next exchange shows under its own salt (S21)."""
 LEAF_TOKENS = 8
 """With so few tokens in a sub-range, sending them is cheaper than narrowing further."""
 SEGMENTS_MAX = 2_000
 """In one message; more go in several."""
 
 
-def opening(ring: Ring, members: Iterable[Member], salt: bytes) -> Digest:
+class Parted(Protocol):
+    """What can be compared part by part."""
+
+    def fingerprint(self, lo: int, hi: int, salt: bytes) -> bytes:
+        """What stands for all there is in `[lo, hi)`."""
+
+    def pieces(self, lo: int, hi: int, parts: int) -> list[Range]:
+        """`[lo, hi)` in up to `parts` pieces, at least two unless there are few things in it."""
+
+    def few(self, lo: int, hi: int) -> bool:
+        """Whether there are so few things that telling them is cheaper than narrowing further."""
+
+
+class RingParts(NamedTuple):
+    """A ring, as it is compared."""
+
+    ring: Ring
+
+    def fingerprint(self, lo: int, hi: int, salt: bytes) -> bytes:
+        return fingerprint(self.ring, lo, hi, salt)
+
+    def pieces(self, lo: int, hi: int, parts: int) -> list[Range]:
+        return pieces(self.ring, lo, hi, parts)
+
+    def few(self, lo: int, hi: int) -> bool:
+        return len(list(islice(self.ring.segments(lo, hi), LEAF_TOKENS + 1))) <= LEAF_TOKENS
+
+
+class Narrowed(NamedTuple):
+    """Where two peers differ, as one of them finds."""
+
+    finer: list[Print]
+    """There it holds much: how its smaller parts look."""
+    differing: list[Range]
+    """There it holds little: that is to be told."""
+
+
+def opening(ring: Ring, roster: Roster, salt: bytes) -> Digest:
     """The first message of an exchange."""
-    universe = ring.universe
-    return Digest(salt, fingerprint(ring, universe.start, universe.end, salt), members_digest(members, salt))
+    return Digest(salt, fingerprint(ring, *ring.universe, salt), roster.fingerprint(*POSITIONS, salt))
 
 
-def members_digest(members: Iterable[Member], salt: bytes) -> bytes:
-    """A fingerprint of a member list, whatever its order. Addresses do not count: each peer sees its own way there."""
-    text = "\n".join(f"{m.peer} {m.incarnation} {m.health.value}" for m in sorted(members))
-    return blake2b(text.encode(), digest_size=8, key=salt).digest()
+def prints(mine: Parted, lo: int, hi: int, salt: bytes) -> list[Print]:
+    """How `[lo, hi)` looks here, part by part: the answer to a fingerprint of it that differs."""
+    return [Print(*piece, mine.fingerprint(*piece, salt)[:PRINT_SIZE]) for piece in mine.pieces(lo, hi, PARTS)]
 
 
-def narrowing(ring: Ring, salt: bytes) -> Compare:
-    """The answer to an opening whose fingerprint differs."""
-    universe = ring.universe
-    return Compare(salt, tuple(_prints(ring, universe.start, universe.end, salt)))
-
-
-def compared(ring: Ring, compare: Compare) -> list[Body]:
-    """The answer to a narrowing: fingerprints of smaller parts, or what this ring holds where it differs.
-
-    `compare` must lie inside the ring's universe.
-    """
+def narrowed(mine: Parted, theirs: Iterable[Print], salt: bytes) -> Narrowed:
+    """Which of the ranges that look so there look different here."""
     finer: list[Print] = []
-    differing: list[Segment] = []
-    for start, end, digest in compare.prints:
-        if fingerprint(ring, start, end, compare.salt) == digest:
+    differing: list[Range] = []
+    for start, end, digest in theirs:
+        if mine.fingerprint(start, end, salt)[:PRINT_SIZE] == digest:
             continue
-        few = list(islice(ring.segments(start, end), LEAF_TOKENS + 1))
-        if len(few) <= LEAF_TOKENS:
-            differing.extend(few)
+        if mine.few(start, end):
+            differing.append(Range(start, end))
         else:
-            finer.extend(_prints(ring, start, end, compare.salt))
-    answers: list[Body] = [Compare(compare.salt, tuple(finer[i : i + 500])) for i in range(0, len(finer), 500)]
-    answers.extend(_pages(differing, answer=True))
-    return answers
+            finer += prints(mine, start, end, salt)
+    return Narrowed(finer, differing)
 
 
-def answering(ring: Ring, ranges: Ranges) -> list[Body]:
+def telling(ring: Ring, differing: Iterable[Range]) -> list[Ranges]:
+    """What this ring holds in the ranges that differ; the other side's is asked for in return."""
+    return _pages([segment for piece in differing for segment in ring.segments(*piece)], answer=True)
+
+
+def answering(ring: Ring, ranges: Ranges) -> list[Ranges]:
     """What this ring, having joined `ranges`, still holds differently there: the other side needs it."""
     mine = [
         segment
@@ -71,9 +105,5 @@ def answering(ring: Ring, ranges: Ranges) -> list[Body]:
     return _pages(mine, answer=False)
 
 
-def _pages(segments: list[Segment], *, answer: bool) -> list[Body]:
+def _pages(segments: list[Segment], *, answer: bool) -> list[Ranges]:
     return [Ranges(tuple(segments[i : i + SEGMENTS_MAX]), answer) for i in range(0, len(segments), SEGMENTS_MAX)]
-
-
-def _prints(ring: Ring, start: int, end: int, salt: bytes) -> list[Print]:
-    return [Print(lo, hi, fingerprint(ring, lo, hi, salt)) for lo, hi in pieces(ring, start, end)]

@@ -5,9 +5,11 @@ Health is a hint: for choosing donors and telling operators, never for safety. N
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from ringipam.address import Range
+from ringipam.gossip.roster import Roster
 from ringipam.messages import COUNTER_MAX, Ack, Body, Health, Member, Ping, PingRequest
 
 HELPERS = 3
@@ -41,11 +43,14 @@ class Membership:
 
     def __init__(self, me: Member, probe_ms: int, timeout_ms: int, shuffle: Callable[[list[str]], list[str]]) -> None:
         self._me = me.peer
-        self._known: dict[str, _Known] = {me.peer: _Known(me, 0)}
+        self._known: dict[str, _Known] = {}
+        self.roster = Roster()
+        self._hold(me, 0)
         self._probe_ms = probe_ms
         self._timeout_ms = timeout_ms
         self._shuffle = shuffle
         self._round: list[str] = []
+        self._doubted: dict[str, None] = {}
         self._probe: _Probe | None = None
         self._next_probe_ms = 0
         self._sequence = 0
@@ -70,6 +75,10 @@ class Membership:
     def all(self) -> list[Member]:
         return [known.member for known in self._known.values()]
 
+    def within(self, spans: Iterable[Range]) -> list[Member]:
+        """Who stands in these ranges of positions, in order."""
+        return [self._known[peer].member for span in spans for peer in self.roster.within(*span)]
+
     def others(self) -> list[str]:
         return [peer for peer in self._known if peer != self._me]
 
@@ -90,40 +99,49 @@ class Membership:
             address=me.address if address is None else address,
             free=me.free if free is None else free,
         )
-        self._known[self._me].member = renewed
+        self._hold(renewed, 0)
         return renewed
+
+    def _hold(self, member: Member, now: int) -> None:
+        """Whatever is learned of a member goes in here."""
+        known = self._known.get(member.peer)
+        if known is None:
+            self._known[member.peer] = _Known(member, now)
+        else:
+            if (member.health is Health.ALIVE) is not (known.member.health is Health.ALIVE):
+                known.since_ms = now
+            known.member = member
+        self.roster.put(member)
 
     def merge(self, member: Member, now: int) -> Member | None:
         """Take `member` in if it is news; what is news to others then (perhaps a refutation), else None."""
         if member.incarnation > COUNTER_MAX:
             return None
         if member.peer == self._me:
-            if (member.incarnation, member.health.value) > (self.me.incarnation, Health.ALIVE.value):
-                self._known[self._me].member = self.me._replace(incarnation=member.incarnation)
+            if member.stamp > self.me.stamp:
+                self._hold(self.me._replace(incarnation=member.incarnation), 0)
                 return self.publish()
             return None
         known = self._known.get(member.peer)
         if known is None:
-            self._known[member.peer] = _Known(member, now)
+            self._hold(member, now)
             self._watch(member, now)
             return member
         old = known.member
-        if (member.incarnation, member.health.value) <= (old.incarnation, old.health.value):
+        if member.stamp <= old.stamp:
             return None
         if not member.address or member.address.startswith(":"):
             member = member._replace(address=old.address)
-        known.member = member
-        if (member.health is Health.ALIVE) is not (old.health is Health.ALIVE):
-            known.since_ms = now
+        self._hold(member, now)
         self._watch(member, now)
         return member
 
     def moved(self, peer: str, address: str) -> bool:
         """`peer` was met at `address`; whether that is a new one."""
-        known = self._known[peer]
-        if known.member.address == address:
+        member = self._known[peer].member
+        if member.address == address:
             return False
-        known.member = known.member._replace(address=address)
+        self._hold(member._replace(address=address), 0)
         return True
 
     def _watch(self, member: Member, now: int) -> None:
@@ -141,16 +159,21 @@ class Membership:
             due = self._next_probe_ms
         else:
             due = self._probe.give_up_ms if self._probe.asked_others else self._probe.ask_others_ms
-        return min([due, *self._suspected.values()])
+        return min(due, *self._suspected.values()) if self._suspected else due
 
-    def tick(self, now: int) -> tuple[list[tuple[str, Body]], list[Member]]:
+    def doubt(self, peer: str) -> None:
+        """A link to `peer` broke, or could not be had: probe it before the others."""
+        if peer in self._known:
+            self._doubted[peer] = None
+
+    def tick(self, now: int, linked: list[str]) -> tuple[list[tuple[str, Body]], list[Member]]:
         """What to send, and which members' news to spread."""
         sends: list[tuple[str, Body]] = []
         news = self._bury(now)
         probe = self._probe
         if probe is not None and not probe.asked_others and now >= probe.ask_others_ms:
             probe.asked_others = True
-            helpers = [p for p in self._shuffle(self.others()) if p != probe.peer and self.reachable(p)]
+            helpers = [peer for peer in self._shuffle(linked) if peer != probe.peer]
             sends += [(helper, PingRequest(probe.sequence, probe.peer)) for helper in helpers[:HELPERS]]
         if probe is not None and now >= probe.give_up_ms:
             self._probe = None
@@ -158,7 +181,7 @@ class Membership:
             suspect = self._suspect(probe.peer, now)
             news += [suspect] if suspect else []
         if self._probe is None and now >= self._next_probe_ms:
-            sends += self._begin_probe(now)
+            sends += self._begin_probe(now, linked)
         return sends, news
 
     def _bury(self, now: int) -> list[Member]:
@@ -175,18 +198,33 @@ class Membership:
             return None
         return self.merge(member._replace(health=Health.SUSPECT), now)
 
-    def _begin_probe(self, now: int) -> list[tuple[str, Body]]:
+    def _begin_probe(self, now: int, linked: list[str]) -> list[tuple[str, Body]]:
         """Probe the next member in turn. The dead are not probed: they refute when a link to them stands again."""
         self._next_probe_ms = now + self._probe_ms
-        self._round = [peer for peer in self._round if self.reachable(peer)]
-        self._round = self._round or self._shuffle([peer for peer in self.others() if self.reachable(peer)])
-        if not self._round:
+        peer = self._next_to_probe(linked)
+        if peer is None:
             return []
-        peer = self._round.pop()
         self._sequence += 1
         patience = self._timeout_ms * (1 + self._local_health)
         self._probe = _Probe(peer, self._sequence, now + patience, now + 2 * patience)
         return [(peer, Ping(self._sequence))]
+
+    def _next_to_probe(self, linked: list[str]) -> str | None:
+        """Who is doubted, then in turn the linked and those that nobody can dial: others look after the rest."""
+        while self._doubted:
+            peer = next(iter(self._doubted))
+            del self._doubted[peer]
+            if self.reachable(peer) and peer != self._me:
+                return peer
+        if not self._round:
+            unmet = [peer for peer, known in self._known.items() if not known.member.address and peer != self._me]
+            self._round = self._shuffle([*linked, *unmet])
+        here = set(linked)
+        while self._round:
+            peer = self._round.pop()
+            if self.reachable(peer) and (peer in here or not self._known[peer].member.address):
+                return peer
+        return None
 
     def received(self, sender: str, message: Ping | Ack | PingRequest) -> list[tuple[str, Body]]:
         """What to answer."""

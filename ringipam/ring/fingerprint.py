@@ -24,8 +24,7 @@ def fingerprint(ring: Ring, lo: int, hi: int, salt: bytes) -> bytes:
     digest = blake2b(digest_size=FINGERPRINT_SIZE, key=salt)
     # How many there are, so that no start can pass for a claim; where the last one ends.
     digest.update(len(starts).to_bytes(ADDRESS_SIZE, "big") + min(hi, ring.universe.end).to_bytes(ADDRESS_SIZE, "big"))
-    digest.update(b"".join([start.to_bytes(ADDRESS_SIZE, "big") for start in starts]))
-    digest.update(b"".join(map(_encoded, claims)))
+    digest.update(b"".join(map(_encoded, starts, claims)))
     return digest.digest()
 
 
@@ -38,8 +37,9 @@ def pieces(ring: Ring, lo: int, hi: int, parts: int = 16) -> list[Range]:
 
 
 @lru_cache(maxsize=1 << 16)
-def _encoded(claim: Claim) -> bytes:
-    """`claim` as bytes of which no others begin with them; kept, as few of a ring's claims change between two looks."""
+def _encoded(start: int, claim: Claim) -> bytes:
+    """A token as bytes of which no others begin with them; kept, as few of a ring's change between two looks."""
     owner = claim.owner.encode()
     writer = claim.writer.encode()
-    return b"%d %d %d %d %b%b" % (claim.epoch, claim.version, len(owner), len(writer), owner, writer)
+    stamp = b"%d %d %d %d " % (claim.epoch, claim.version, len(owner), len(writer))
+    return start.to_bytes(ADDRESS_SIZE, "big") + stamp + owner + writer

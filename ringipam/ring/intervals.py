@@ -81,6 +81,8 @@ class Intervals:
 
     def count(self, lo: int, hi: int, at_most: int | None = None) -> int:
         """How many addresses of `[lo, hi)` are in; stops counting at `at_most`."""
+        if not self._ends:
+            return 0
         found = 0
         for start, end in self.within(lo, hi):
             found += end - start
@@ -107,10 +109,13 @@ class Intervals:
         """Where the ranges that overlap `[lo, hi)` start."""
         if lo >= hi:
             return
-        lower: int | None = next(self._ends.irange(maximum=lo, reverse=True), None)
-        if lower is not None and self._ends[lower] > lo:
-            yield lower
-        yield from self._ends.irange(lo + 1, hi - 1)
+        index = self._ends.bisect_right(lo)
+        if index:
+            lower, end = self._ends.peekitem(index - 1)
+            if end > lo:
+                yield lower
+        if index < len(self._ends):
+            yield from self._ends.irange(lo + 1, hi - 1)
 
     def _touching(self, lo: int, hi: int) -> list[Range]:
         """The ranges that overlap `[lo, hi)`, whole."""

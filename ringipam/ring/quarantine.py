@@ -40,18 +40,23 @@ class Quarantine:
     Invariants, checked by `check`:
 
     * ranges are not empty and do not overlap;
-    * the order by time holds exactly the ranges there are.
+    * the order by time holds exactly the ranges there are;
+    * `size` is the sum of their sizes, `next_wake` the end of the shortest rest.
 
     With n ranges, a change is O(log n) for each range it touches.
     """
 
-    __slots__ = ("_due", "_rows")
+    __slots__ = ("_due", "_rows", "next_wake", "size")
 
     def __init__(self) -> None:
         self._rows = SortedDict()
         """Start of each range → what rests there."""
         self._due = SortedList()
         """`(until, start)` of each range."""
+        self.size = 0
+        """How many addresses."""
+        self.next_wake: int | None = None
+        """When the next rest ends; kept, as a peer's every event asks for it."""
 
     def __len__(self) -> int:
         """How many ranges."""
@@ -59,11 +64,6 @@ class Quarantine:
 
     def __iter__(self) -> Iterator[Resting]:
         return iter(self._rows.values())
-
-    @property
-    def next_wake(self) -> int | None:
-        """When the next rest ends; O(1)."""
-        return int(self._due[0][0]) if self._due else None
 
     def within(self, lo: int, hi: int) -> Iterator[Resting]:
         """What rests in `[lo, hi)`, in order, clipped to it. Do not change the quarantine meanwhile."""
@@ -115,21 +115,34 @@ class Quarantine:
             assert before is None or before <= start, f"range at {key} overlaps none before it"
             before = end
         assert list(self._due) == sorted((row.until, row.start) for row in self), "a place in the order for each range"
+        assert self.size == sum(row.end - row.start for row in self), "size is the sum of the sizes"
+        assert self.next_wake == min((row.until for row in self), default=None), "when the next rest ends"
 
     def _overlapping(self, lo: int, hi: int) -> Iterator[Resting]:
         """What rests in `[lo, hi)`, whole."""
         if lo >= hi:
             return
-        lower: int | None = next(self._rows.irange(maximum=lo, reverse=True), None)
-        if lower is not None and self._rows[lower].end > lo:
-            yield self._rows[lower]
+        index = self._rows.bisect_right(lo)
+        if index:
+            _, lower = self._rows.peekitem(index - 1)
+            if lower.end > lo:
+                yield lower
+        if index == len(self._rows):
+            return
         for start in self._rows.irange(lo + 1, hi - 1):
             yield self._rows[start]
 
     def _drop(self, resting: Resting) -> None:
         del self._rows[resting.start]
         self._due.remove((resting.until, resting.start))
+        self._note(resting.start - resting.end)
 
     def _put(self, resting: Resting) -> None:
         self._rows[resting.start] = resting
         self._due.add((resting.until, resting.start))
+        self._note(resting.end - resting.start)
+
+    def _note(self, grown: int) -> None:
+        """Keep what is asked for often, after a change by so many addresses."""
+        self.size += grown
+        self.next_wake = self._due[0][0] if self._due else None

@@ -148,8 +148,12 @@ class Ring:
 
     def segments(self, lo: int | None = None, hi: int | None = None) -> Iterator[Segment]:
         """The closed ranges that make up `[lo, hi)`; what is joined meanwhile does not show."""
+        return map(Segment, *self._three_columns(lo, hi))
+
+    def _three_columns(self, lo: int | None, hi: int | None) -> tuple[list[int], list[int], list[Claim]]:
+        """The starts, ends and claims of the segments of `[lo, hi)`."""
         starts, claims = self.columns(lo, hi)
-        return map(Segment, starts, [*starts[1:], self._clip(lo, hi).end], claims)
+        return starts, [*starts[1:], self._clip(lo, hi).end], claims
 
     def at(self, address: int) -> Claim:
         if address not in self.universe:
@@ -159,7 +163,7 @@ class Ring:
     def ranges_of(self, owner: str, lo: int | None = None, hi: int | None = None) -> list[Range]:
         """What `owner` owns of `[lo, hi)`, in order; neighbouring tokens make one range."""
         found: list[Range] = []
-        for start, end, claim in self.segments(lo, hi):
+        for start, end, claim in zip(*self._three_columns(lo, hi), strict=False):
             if claim.owner == owner:
                 if found and found[-1].end == start:
                     start = found.pop().start
@@ -169,9 +173,9 @@ class Ring:
     def owners(self, lo: int | None = None, hi: int | None = None) -> dict[str, int]:
         """How many addresses of `[lo, hi)` each owner has, the owners in order of first occurrence."""
         sizes: dict[str, int] = {}
-        for start, end, claim in self.segments(lo, hi):
-            if claim.owner:
-                sizes[claim.owner] = sizes.get(claim.owner, 0) + end - start
+        for start, end, (_, _, owner, _) in zip(*self._three_columns(lo, hi), strict=False):
+            if owner:
+                sizes[owner] = sizes.get(owner, 0) + end - start
         return sizes
 
     # What an owner may write; pure, to be joined (here too) as any other news

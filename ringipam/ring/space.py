@@ -29,6 +29,11 @@ class Space:
         self._quarantine = Quarantine()
 
     @property
+    def size(self) -> int:
+        """How many addresses are free or rest; O(1)."""
+        return self.free.size + self._quarantine.size
+
+    @property
     def next_wake(self) -> int | None:
         """When `wake` has something to do, or None."""
         return self._quarantine.next_wake

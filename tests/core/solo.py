@@ -22,6 +22,7 @@ from ringipam.core.events import (
     Send,
     Verb,
 )
+from ringipam.core.identity import mark_of
 from ringipam.core.peer import Peer
 from ringipam.core.rng import Rng
 from ringipam.core.settings import Settings
@@ -51,6 +52,7 @@ class Solo:
         self.effects: list[Effect] = []
         self.dialled: list[str] = []
         self._links: dict[str, int] = {}
+        self._greeted: dict[int, str] = {}
         self._requests = 0
         self._starts = 0
         self.restart()
@@ -63,6 +65,8 @@ class Solo:
         self._carry_out(self.peer.start(self.now))
 
     def step(self, event: Event) -> list[Effect]:
+        if isinstance(event, Received) and isinstance(event.message, Hello):
+            self._greeted[event.link] = event.message.peer
         effects = self.peer.step(event, self.now)
         self._carry_out(effects)
         return effects
@@ -74,14 +78,19 @@ class Solo:
                 case Persist(changes):
                     for change in changes:
                         self.stored.apply(change)
-                case Send(_, Envelope(target=target, body=body)):
-                    self.sent.append((target, body))
+                case Send(link, Envelope(target=target, body=body)):
+                    self.sent.append((target or self._greeted[link], body))
                 case Reply(request, answer):
                     self.answers[request] = answer
                 case Dial(address):
                     self.dialled.append(address)
                 case _:
                     pass
+
+    def mark(self, cluster: str | None = None, universe: str | None = None) -> bytes:
+        """What stands in an envelope of a ring; by default the peer's own."""
+        said = self.peer.cluster if cluster is None else cluster
+        return mark_of(said, parse_cidr(universe or self.universe))
 
     def wait(self, ms: int) -> None:
         """Let time pass, waking the peer at its deadlines."""
@@ -104,8 +113,7 @@ class Solo:
     def hear(self, peer: str, body: Body, *, cluster: str | None = None, universe: str | None = None) -> list[Body]:
         """What the peer answers to a message of `peer`."""
         self.sent.clear()
-        said = self.peer.cluster if cluster is None else cluster
-        self.step(Received(self._links[peer], Envelope(said, universe or self.universe, peer, ME, 0, 0, body)))
+        self.step(Received(self._links[peer], Envelope(self.mark(cluster, universe), body)))
         return [sent for target, sent in self.sent if target == peer]
 
     def ask(self, verb: Verb) -> int:

@@ -39,7 +39,7 @@ def test_seed_136_what_comes_over_a_greeted_link_counts_though_another_is_used_f
 
     for link in (1, 2):
         solo.sent.clear()
-        ping = Envelope(solo.peer.cluster, solo.universe, B, ME, 0, 0, Ping(link))
+        ping = Envelope(solo.mark(), Ping(link))
         solo.step(Received(link, ping))
         assert len(solo.sent_to(B)) == 1
 

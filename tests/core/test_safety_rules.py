@@ -227,11 +227,26 @@ def test_s6_a_message_of_another_cluster_or_universe_is_not_for_us_however_it_ca
     assert ring.tokens() == before
 
 
+def test_s6_what_was_relayed_is_of_this_ring_or_of_none() -> None:
+    solo = Solo()
+    solo.meet(B)
+    ring = solo.peer.ring
+    assert ring is not None
+    before = ring.tokens()
+    theirs = Rumour(3, (Segment(ip("10.0.0.0"), ip("10.0.1.0"), Claim(5, 5, C, C)),), ())
+
+    solo.step(Received(1, Envelope(solo.mark("another"), theirs, C, ME, 7, 3)))
+
+    assert ring.tokens() == before
+    solo.step(Received(1, Envelope(solo.mark(), theirs, C, ME, 8, 3)))
+    assert ring.tokens() != before, "the same message of its own ring is taken"
+
+
 def test_s6_a_peer_without_a_ring_relays_nothing() -> None:
     solo = Solo(init="consensus=3")
     solo.meet(B, cluster="")
     solo.meet(C, cluster="")
-    passing = Envelope("", "10.0.0.0/24", B, C, 77, 5, LeaseQuery(1, ""))
+    passing = Envelope(solo.mark(), LeaseQuery(1, ""), B, C, 77, 5)
 
     solo.sent.clear()
     solo.step(Received(1, passing))

@@ -72,7 +72,7 @@ def test_a_fingerprint_is_the_same_in_every_process_and_on_every_version() -> No
     """It travels between peers: a change of these bytes is a change of the protocol."""
     ring = Ring.from_tokens(Range(0, 1 << 128), [(0, Claim(0, 1, "a.1", "b.2")), (1 << 127, Claim(1, 2, "é", ""))])
 
-    assert fingerprint(ring, 0, 1 << 128, SALT).hex() == "121ae0cbdf0ff14c"
+    assert fingerprint(ring, 0, 1 << 128, SALT).hex() == "7ae644d70a672ec4"
 
 
 @given(st.data(), st.integers(1, 20))

@@ -17,7 +17,7 @@ from ringipam.messages import Envelope, Hello, Offer, Refused
 from ringipam.runtime.link import QUEUE_BYTES_MAX, Link, LinkEvent
 
 HELLO = Hello(1, 1, "host2.77c1", "10.0.0.0/8", "", ":6783", 1, False, 1)
-LARGE = Envelope("", "10.0.0.0/8", "host1.3f9a", "host2.77c1", 0, 0, Offer(tuple(range(2**62, 2**62 + 9_000))))
+LARGE = Envelope(bytes(8), Offer(tuple(range(2**62, 2**62 + 9_000))))
 
 
 class Conversation:

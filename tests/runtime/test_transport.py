@@ -24,7 +24,7 @@ from ringipam.runtime.ratelimit import RateLimitedLog
 from ringipam.runtime.transport import Transport, bound_to, open_listeners
 
 HELLO = Hello(1, 1, "host2.77c1", "10.0.0.0/8", "", ":6783", 1, False, 1)
-LARGE = Envelope("", "10.0.0.0/8", "host1.3f9a", "host2.77c1", 0, 0, Offer(tuple(range(2**62, 2**62 + 9_000))))
+LARGE = Envelope(bytes(8), Offer(tuple(range(2**62, 2**62 + 9_000))))
 E_ = TypeVar("E_", bound=LinkEvent)
 
 

@@ -11,6 +11,7 @@ import sim.run
 from ringipam.core import allocator, donor, election, outbox, search, spreading, state
 from ringipam.core.durable import Change, DropLease, PutTokens
 from ringipam.core.events import Persist
+from ringipam.core.settings import NEVER
 from ringipam.lease import Lease
 from sim.checkers.agreement import OneRingIsFormed
 from sim.checkers.answers import EveryRequestAnswered
@@ -79,7 +80,7 @@ def asking_again_is_a_new_request(patch: pytest.MonkeyPatch) -> None:
 
 def nobody_looks_at_the_time(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(allocator.Allocator, "tick", lambda self: None)
-    patch.setattr(allocator.Allocator, "deadline", None)
+    patch.setattr(allocator.Allocator, "deadline", NEVER)
 
 
 def one_refusal_is_enough(patch: pytest.MonkeyPatch) -> None:

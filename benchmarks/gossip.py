@@ -1,0 +1,220 @@
+"""What it costs two peers to agree: bytes and messages of an exchange, and the time of a join.
+
+    python -m benchmarks.gossip [--json]
+
+Two production peers are linked without a network between them; every message goes through the codec, and its payload is
+counted: the whole frame but for its four bytes of length. What counts is everything from the greeting on, until both
+rings and member lists are equal.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from statistics import median
+from time import perf_counter
+
+from ringipam.address import parse_cidr
+from ringipam.claim import NOBODY, Claim, Segment
+from ringipam.codec import decode, encode
+from ringipam.config import parse_init
+from ringipam.core.durable import Stored
+from ringipam.core.events import Effect, Event, LinkDown, LinkUp, Received, Send
+from ringipam.core.identity import mark_of
+from ringipam.core.peer import Peer
+from ringipam.core.rng import Rng
+from ringipam.core.settings import Settings
+from ringipam.messages import Body, Envelope, Health, Hello, Member, Members, Ranges
+from ringipam.ring.ring import Ring
+
+UNIVERSE = parse_cidr("10.32.0.0/12")
+TOKENS = 10_000
+OWNERS = 100
+MEMBERS = 1_000
+CLUSTER = "0123456789abcdef"
+ROUNDS = 31
+NOW = 1_767_225_600_000
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """What two peers said to each other until they agreed."""
+
+    name: str
+    messages: int
+    payload_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    name: str
+    median_us: float
+
+
+def owner(number: int) -> str:
+    return f"host{number:03}.{number * 0x9E3779B97F4A7C15 % (1 << 48):012x}"
+
+
+def tokens(count: int, rng: Rng) -> dict[int, Claim]:
+    """A ring as churn leaves it: tokens of any size, neighbours of different owners."""
+    starts = {UNIVERSE.start}
+    while len(starts) < count:
+        starts.add(UNIVERSE.start + rng.below(UNIVERSE.size))
+    return {
+        start: Claim(0, 1 + rng.below(200), owner(index % OWNERS), owner(rng.below(OWNERS)))
+        for index, start in enumerate(sorted(starts))
+    }
+
+
+def stored(held: dict[int, Claim], members: int = OWNERS) -> Stored:
+    known = {owner(number): f"host{number:03}:6783" for number in range(members)}
+    return Stored(meta={"cluster": CLUSTER}, tokens=dict(held), members=known)
+
+
+class Pair:
+    """Two peers of one ring, linked, who have told each other all they know."""
+
+    def __init__(self, mine: Stored, theirs: Stored) -> None:
+        self.peers = tuple(
+            Peer(
+                Settings(owner(number), UNIVERSE, UNIVERSE, f"host{number:03}:6783", parse_init("observer", ())),
+                held,
+                Rng(number),
+                NOW,
+            )
+            for number, held in enumerate((mine, theirs))
+        )
+        self._link = 0
+        for peer in self.peers:
+            peer.start(NOW)
+        self.learning = self.exchange("")
+
+    def exchange(self, name: str) -> Exchange:
+        """Link them anew and let them talk until neither has anything to say; the greetings do not count."""
+        self._link += 1
+        waiting: list[tuple[int, Effect]] = []
+        for index, dialled in enumerate(("there:6783", "")):
+            waiting += self._step(index, LinkUp(self._link, dialled, "there"))
+        messages = payload_bytes = 0
+        while waiting:
+            sender, effect = waiting.pop(0)
+            if not isinstance(effect, Send):
+                continue
+            payload = encode(effect.message)
+            if not isinstance(effect.message, Hello):
+                messages += 1
+                payload_bytes += len(payload)
+            waiting += self._step(1 - sender, Received(self._link, decode(payload)))
+        one, other = self.peers
+        assert one.ring == other.ring, "they agree"
+        for index in (0, 1):
+            self._step(index, LinkDown(self._link, "done"))
+        return Exchange(name, messages, payload_bytes)
+
+    def _step(self, index: int, event: Event) -> list[tuple[int, Effect]]:
+        return [(index, effect) for effect in self.peers[index].step(event, NOW)]
+
+    def tell(self, index: int, body: Body) -> None:
+        """One of the two hears something from a third."""
+        third = Hello(1, 1, owner(2), str(UNIVERSE), CLUSTER, "host002:6783", 1, False, 1)
+        self._step(index, LinkUp(-1, "", "third"))
+        self._step(index, Received(-1, third))
+        self._step(index, Received(-1, Envelope(mark_of(CLUSTER, UNIVERSE), body)))
+        self._step(index, LinkDown(-1, "done"))
+
+
+def newer(held: dict[int, Claim], count: int, rng: Rng) -> Ranges:
+    """News of so many of these tokens."""
+    starts = sorted(held)
+    ends = dict(zip(starts, [*starts[1:], UNIVERSE.range.end], strict=True))
+    chosen = sorted(rng.shuffled(starts)[:count])
+    news = (Segment(start, ends[start], held[start]._replace(version=1_000 + rng.below(100))) for start in chosen)
+    return Ranges(tuple(news), answer=False)
+
+
+def exchanges() -> list[Exchange]:
+    rng = Rng(1)
+    held = tokens(TOKENS, rng)
+    pair = Pair(stored(held), stored(held))
+    found = [pair.exchange("at rest")]
+    for count in (1, 10, 100):
+        pair.tell(1, newer(held, count, rng))
+        found.append(pair.exchange(f"{TOKENS} tokens, {count} newer on one side"))
+    for index in (0, 1):
+        pair.tell(index, newer(held, 1, rng))
+    found.append(pair.exchange(f"{TOKENS} tokens, one newer on each side"))
+    newcomer = stored({UNIVERSE.start: NOBODY}, members=3)
+    learning = Pair(newcomer, stored(held)).learning
+    found.append(
+        Exchange(f"{TOKENS} tokens and {OWNERS} members to a newcomer", learning.messages, learning.payload_bytes)
+    )
+
+    few = {UNIVERSE.start: Claim(0, 1, owner(0), owner(0))}
+    pair = Pair(stored(few, MEMBERS), stored(few, MEMBERS))
+    for count in (1, 10):
+        members = [
+            Member(owner(number), f"host{number:03}:6783", 7 + count, Health.ALIVE, 100)
+            for number in range(3, 3 + count)
+        ]
+        pair.tell(1, Members(tuple(members), ()))
+        found.append(pair.exchange(f"{MEMBERS} members, {count} newer on one side"))
+    return found
+
+
+def timed(name: str, prepare: Callable[[], Callable[[], object]]) -> Timing:
+    """The median time of what `prepare` returns, which is new each time."""
+    taken = []
+    for _ in range(ROUNDS):
+        action = prepare()
+        begin = perf_counter()
+        action()
+        taken.append(perf_counter() - begin)
+    return Timing(name, round(median(taken) * 1e6, 1))
+
+
+def timings() -> list[Timing]:
+    rng = Rng(2)
+    held = sorted(tokens(TOKENS, rng).items())
+    whole = tuple(Ring.from_tokens(UNIVERSE.range, held).segments())
+
+    def one() -> Callable[[], object]:
+        ring = Ring.from_tokens(UNIVERSE.range, held)
+        start, end, claim = rng.pick(whole)
+        news = (Segment(start, end, claim._replace(version=claim.version + 1)),)
+        return lambda: ring.join(news)
+
+    def every() -> Callable[[], object]:
+        ring = Ring(UNIVERSE.range)
+        return lambda: ring.join(whole)
+
+    def again() -> Callable[[], object]:
+        ring = Ring.from_tokens(UNIVERSE.range, held)
+        return lambda: ring.join(whole)
+
+    return [
+        timed(f"join one segment into {TOKENS} tokens", one),
+        timed(f"join {TOKENS} segments into an empty ring", every),
+        timed(f"join {TOKENS} segments that are no news", again),
+    ]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gossip", description=__doc__)
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+    options = parser.parse_args(arguments)
+    said, took = exchanges(), timings()
+    if options.json:
+        print(json.dumps({"exchanges": [asdict(each) for each in said], "timings": [asdict(each) for each in took]}))
+        return
+    print(f"{'until two peers agree':52} {'messages':>9} {'payload':>10}")
+    for exchange in said:
+        print(f"{exchange.name:52} {exchange.messages:9} {exchange.payload_bytes:8} B")
+    print(f"\n{'time':52} {'median':>20}")
+    for timing in took:
+        print(f"{timing.name:52} {timing.median_us:17} us")
+
+
+if __name__ == "__main__":
+    main()
