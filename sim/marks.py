@@ -165,6 +165,7 @@ class Marks(Checker):
         super().__init__(world)
         self._mark = world.mark
         self._last_holder: dict[int, str] = {}
+        self._suspected: dict[str, None] = {}
         self._handlers: dict[type, Callable[[Host, Any, Any, list[Effect]], None]] = {
             Grant: self._granted,
             Denied: self._denied,
@@ -185,7 +186,7 @@ class Marks(Checker):
                 kind = type(message.body)
                 if kind in RECEIVED:
                     self._mark(RECEIVED[kind])
-                elif kind in self._handlers and message.target == host.settings.peer:
+                elif kind in self._handlers and message.target in ("", host.settings.peer):
                     self._handlers[kind](host, message, message.body, effects)
             elif type(message) is Hello and effects and type(effects[0]) is Persist:
                 self._adopted(effects[0])
@@ -212,7 +213,7 @@ class Marks(Checker):
         kind = type(body)
         if kind in SENT:
             self._mark(SENT[kind])
-        if message.origin != host.settings.peer:
+        if message.origin not in ("", host.settings.peer):
             self._mark("a message was relayed for others")
         elif kind is SpaceRequest and not body.urgent:  # type: ignore[union-attr]
             self._mark("asked for space ahead of need")
@@ -251,10 +252,12 @@ class Marks(Checker):
         for member in rumour.members:
             if member.health is Health.SUSPECT:
                 self._mark("a member was suspected")
+                self._suspected[member.peer] = None
             elif member.health is Health.DEAD:
                 self._mark("a member was believed dead")
-            elif member.incarnation > 1 and member.peer == envelope.origin and not rumour.segments:
+            elif member.peer in self._suspected:
                 self._mark("a member refuted its suspicion")
+                del self._suspected[member.peer]
 
     def _ranges(self, host: Host, envelope: Envelope, ranges: Ranges, effects: list[Effect]) -> None:
         if not any(type(effect) is Persist for effect in effects):

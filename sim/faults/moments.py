@@ -45,7 +45,7 @@ def _sends(*kinds: type[Body]) -> Moment:
     def moment(host: Host, subject: object) -> bool:
         if not isinstance(subject, Send) or not isinstance(subject.message, Envelope):
             return False
-        return subject.message.origin == host.settings.peer and type(subject.message.body) in kinds
+        return subject.message.origin in ("", host.settings.peer) and type(subject.message.body) in kinds
 
     return moment
 
