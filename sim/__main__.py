@@ -1,4 +1,4 @@
-"""`python -m sim`: run one seed, or many over all cores; replay and show what went wrong."""
+"""`python -m sim`: run one seed, or many over all cores; replay, shorten and show what went wrong."""
 
 from __future__ import annotations
 
@@ -17,8 +17,11 @@ from sim.campaign import Summary, campaign
 from sim.faults import KINDS
 from sim.page import write_run
 from sim.record import Recorder
-from sim.run import Plan, Run
+from sim.run import Plan, Result, Run
 from sim.saved import load, save
+from sim.shortened import Progress, as_json, in_words
+from sim.shrink import shrink
+from sim.words import Words
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -55,7 +58,17 @@ def _parser() -> argparse.ArgumentParser:
     many.add_argument("--scheduler", metavar="ADDRESS", help="of a Dask cluster that does the work")
     many.add_argument("--json", action="store_true", help="print the summary as one JSON object")
     many.set_defaults(do=_campaign)
-    for command in (one, many):
+    short = commands.add_parser("shrink", help="a failing run with fewer hosts, faults and requests")
+    which = short.add_mutually_exclusive_group(required=True)
+    which.add_argument("file", type=Path, nargs="?", help="a saved run")
+    which.add_argument("--seed", type=int, help="or a seed, with --nodes, --seconds and --faults as for run")
+    short.add_argument("--out", type=Path, metavar="FILE", help="where the short run is saved")
+    short.add_argument("--page", type=_writable, metavar="FILE.html", help="write a page that shows the short run")
+    short.add_argument("--seconds-limit", type=_count, default=60, metavar="S", help="of real time")
+    short.add_argument("--jobs", type=_count, default=os.cpu_count() or 1)
+    short.add_argument("--json", action="store_true", help="print the outcome as one JSON object")
+    short.set_defaults(do=_shrink)
+    for command in (one, many, short):
         command.add_argument("--nodes", type=_count, default=5)
         command.add_argument("--seconds", type=_seconds, default=80, help="simulated: half with faults, half to heal")
         command.add_argument("--faults", type=_faults, default="swarm", help="all, none, swarm, or NAME,NAME…")
@@ -107,16 +120,22 @@ def _replay(options: argparse.Namespace) -> int:
     return _complete(load(options.file), options)
 
 
+def _watched(run: Run, page: TextIO | None) -> Result:
+    """Run it, and write its page if one is wanted."""
+    if page is None:
+        return run.complete()
+    recorder = Recorder(run.world)
+    run.world.watch(recorder, first=True)
+    result = run.complete()
+    write_run(page, run, result, recorder)
+    return result
+
+
 def _complete(plan: Plan, options: argparse.Namespace) -> int:
     begin = time.perf_counter()
     with options.trace or nullcontext() as trace, options.page or nullcontext() as page:
         run = Run(plan, trace)
-        recorder = Recorder(run.world) if page else None
-        if recorder:
-            run.world.watch(recorder, first=True)
-        result = run.complete()
-        if page and recorder:
-            write_run(page, run, result, recorder)
+        result = _watched(run, page)
     elapsed = time.perf_counter() - begin
     if options.save:
         save(options.save, run, result)
@@ -135,6 +154,27 @@ def _complete(plan: Plan, options: argparse.Namespace) -> int:
         print(f"replay: python -m sim {f'replay {again}' if again else f'run --seed {plan.seed} --save FILE'}")
     print(f"digest: {result.digest}")
     return 1 if result.violation else 0
+
+
+def _shrink(options: argparse.Namespace) -> int:
+    drawn = Plan(options.seed, options.nodes, options.seconds, options.faults)
+    plan = load(options.file) if options.file else drawn
+    tell = Progress(sys.stderr)
+    shrunk = shrink(plan, seconds=options.seconds_limit, jobs=options.jobs, tell=tell.step)
+    tell.end()
+    if shrunk is None:
+        print("no violation: there is nothing to shrink", file=sys.stderr)
+        return 1
+    out = options.out or Path(f"{options.file.with_suffix('') if options.file else f'seed-{plan.seed}'}-short.json")
+    run = Run(shrunk.after.plan)
+    save(out, run, run.complete())
+    with options.page or nullcontext() as page:
+        again = _watched(Run(load(out)), page)
+    if again.violation != shrunk.after.violation:
+        raise RequestError(f"{out} does not replay: {again.violation or 'no violation'}; the core is not deterministic")
+    words = Words(run.world.universe, {})
+    print(json.dumps(as_json(shrunk, out)) if options.json else in_words(shrunk, out, words))
+    return 0
 
 
 def _campaign(options: argparse.Namespace) -> int:

@@ -42,6 +42,11 @@ class Plan:
     mutant: str = ""
     """The broken variant of the core that it runs on; see sim/mutants."""
 
+    @property
+    def faulty_ms(self) -> int:
+        """How long faults strike; what they last on, they last at most 12 s more."""
+        return self.seconds * 500
+
 
 @dataclass(frozen=True, slots=True)
 class Result:
@@ -105,7 +110,7 @@ class Run:
         if plan.only is not None:
             self.faults = list(plan.only)
         else:
-            self.faults = draw(faults_rng, plan.faults, list(world.hosts), self.faulty_ms)
+            self.faults = draw(faults_rng, plan.faults, list(world.hosts), plan.faulty_ms)
         if rng.chance(WHAT_IF):
             world.watch(RisesFromEveryRecord(world))
         if plan.asks is not None:
@@ -114,21 +119,17 @@ class Run:
             world.watch(_Recovering(world, self.users))
         world.watch(Marks(world))
 
-    @property
-    def faulty_ms(self) -> int:
-        return self.plan.seconds * 500
-
     def complete(self) -> Result:
         """Run to the end or the first violation."""
         world, plan = self.world, self.plan
         violation, details = None, ""
         try:
             schedule(world, self.faults)
-            _start(world, self._start_rng, self.faulty_ms // 4)
+            _start(world, self._start_rng, plan.faulty_ms // 4)
             self.users.start()
-            world.run_for(self.faulty_ms + 12_000)
+            world.run_for(plan.faulty_ms + 12_000)
             world.heal()
-            world.run_for(plan.seconds * 500 - 12_000)
+            world.run_for(plan.faulty_ms - 12_000)
             world.run_until(lambda: world.converged, 20_000)
             world.finish()
         except Violation as error:
