@@ -16,24 +16,26 @@ LINES_MAX = 12
 
 
 class Progress:
-    """A line for every step, or one line that changes."""
+    """A line for every step, written when the next one begins; on a terminal one line that changes."""
 
     def __init__(self, file: TextIO) -> None:
         self._file = file
         self._begin = time.monotonic()
-        self._last = ""
+        self._step = ""
+        self._line = ""
 
     def step(self, name: str, best: Failure) -> None:
-        terminal = self._file.isatty()
-        if terminal or name != self._last:
-            took = time.monotonic() - self._begin
-            line = f"{took:5.1f} s  {name}: {', '.join(f'{count} {what}' for what, count in _sizes(best).items())}"
-            print(f"\r{line:100}" if terminal else line, end="" if terminal else "\n", file=self._file, flush=True)
-        self._last = name
+        if name != self._step:
+            self.end()
+        took = time.monotonic() - self._begin
+        sizes = ", ".join(f"{count} {what}" for what, count in _sizes(best).items())
+        self._step, self._line = name, f"{took:5.1f} s  {name}: {sizes}"
+        if self._file.isatty():
+            print(f"\r{self._line:90}", end="", file=self._file, flush=True)
 
     def end(self) -> None:
-        if self._file.isatty():
-            print(file=self._file)
+        if self._line:
+            print(f"\r{self._line:90}" if self._file.isatty() else self._line, file=self._file, flush=True)
 
 
 def as_json(shrunk: Shrunk, file: Path) -> dict[str, object]:

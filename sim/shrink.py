@@ -1,9 +1,9 @@
 """From a failing run to a short one: fewer hosts, faults and requests, until none of them can be left out.
 
 A shorter run counts if the same checker fails in it, or an exception of the same type leaves the core; what it says may
-differ. If the run's own seed does not come down to `HOSTS_GOAL` hosts and `FAULTS_GOAL` faults, other seeds are tried in
-a world of that size, under the kinds of faults that are left: a person is served by any short run that breaks the same
-rule. The outcome is the same however many processes work on it, unless time runs out.
+differ. If the run's own seed does not come down to `HOSTS_GOAL` hosts and `FAULTS_GOAL` faults, other seeds are tried
+in a world of that size, under the kinds of faults that are left: a person is served by any short run that breaks the
+same rule. The outcome is the same however many processes work on it, unless time runs out.
 """
 
 from __future__ import annotations
