@@ -6,16 +6,17 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from ringipam.errors import RequestError
 from sim.marks import expected
 from sim.run import Plan, Result, Run, run
-from sim.saved import save
+from sim.saved import dump
 
 Writer = Callable[["Verdict"], None]
 
@@ -60,8 +61,11 @@ class Verdict:
         return {name: getattr(self, name) for name in self.__slots__}
 
 
-def judge(plan: Plan, directory: str) -> Verdict:
-    """Run one plan, some of them twice; a run that fails is saved in `directory`."""
+def judge(plan: Plan) -> tuple[Verdict, str]:
+    """Run one plan, some of them twice; of a run that fails, also what is to be saved.
+
+    It writes nothing: it may run on another machine.
+    """
     run_ = Run(plan)
     result = run_.complete()
     twice = plan.seed % TWICE == 0
@@ -69,42 +73,45 @@ def judge(plan: Plan, directory: str) -> Verdict:
         again = run(plan)
         if again.digest != result.digest:
             result = replace(result, violation=f"NotDeterministic: digests {result.digest} and {again.digest}")
-    file = ""
-    if result.violation:
-        path = Path(directory)
-        path.mkdir(parents=True, exist_ok=True)
-        file = str(path / f"seed-{plan.seed}.json")
-        save(Path(file), run_, result)
-    return _verdict(result, file, twice)
+    return _verdict(result, twice), dump(run_, result) if result.violation else ""
 
 
-def _verdict(result: Result, file: str, twice: bool) -> Verdict:
+def _verdict(result: Result, twice: bool) -> Verdict:
     late = result.converged_ms is not None and result.converged_ms > result.expected_ms
     violation = result.violation.splitlines()[0] if result.violation else None
-    return Verdict(result.plan.seed, result.digest, result.events, violation, file, tuple(result.marks), late, twice)
+    return Verdict(result.plan.seed, result.digest, result.events, violation, "", tuple(result.marks), late, twice)
 
 
 def campaign(plans: Sequence[Plan], jobs: int, directory: str, log: Path | None, scheduler: str | None) -> Summary:
-    """Judge every plan, but for those the log holds already. Prints failures at once; raises RequestError, OSError."""
+    """Judge every plan, but for those the log holds already; runs that fail are saved in `directory`.
+
+    Prints failures at once; raises RequestError, OSError.
+    """
     summary = Summary()
     begin = time.perf_counter()
-    done = dict(_logged(log, plans[0])) if log is not None else {}
+    done = _logged(log, plans[0]) if log is not None else {}
     for plan in plans:
         if plan.seed in done:
             _take(summary, done[plan.seed])
     waiting = [plan for plan in plans if plan.seed not in done]
     with _executor(jobs, scheduler) as executor, _writer(log, plans[0]) as write:
-        futures = [executor.submit(judge, plan, directory) for plan in waiting]
+        futures = [executor.submit(judge, plan) for plan in waiting]
         for number, future in enumerate(as_completed(futures), 1):
-            verdict = future.result()
+            verdict, saved = future.result()
+            if saved:
+                verdict = replace(verdict, file=_saved(Path(directory), verdict.seed, saved))
             write(verdict)
             _take(summary, verdict)
-            if verdict.violation:
-                print(f"failed: seed {verdict.seed}: {verdict.violation.partition(':')[0]}: {verdict.file}", flush=True)
-                print(f"  {verdict.violation}", flush=True)
             _progress(number, len(waiting), len(summary.failed), begin)
     summary.seconds = time.perf_counter() - begin
     return summary
+
+
+def _saved(directory: Path, seed: int, run: str) -> str:
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / f"seed-{seed}.json"
+    path.write_text(run)
+    return str(path)
 
 
 def _take(summary: Summary, verdict: Verdict) -> None:
@@ -114,12 +121,14 @@ def _take(summary: Summary, verdict: Verdict) -> None:
     summary.late += verdict.late
     summary.twice += verdict.twice
     if verdict.violation:
-        summary.failed.append((verdict.seed, verdict.violation.partition(":")[0], verdict.file))
+        checker = verdict.violation.partition(":")[0]
+        summary.failed.append((verdict.seed, checker, verdict.file))
+        print(f"failed: seed {verdict.seed}: {checker}: {verdict.file}\n  {verdict.violation}", flush=True)
 
 
 @contextmanager
 def _executor(jobs: int, scheduler: str | None) -> Iterator[Executor]:
-    """Processes here, or a Dask cluster's workers, which need this checkout on their path."""
+    """Processes here, or a Dask cluster's workers, which need this very checkout on their path."""
     if scheduler is None:
         # Unlike multiprocessing.Pool, this raises if a worker is killed instead of waiting for its seed for ever.
         with ProcessPoolExecutor(jobs) as pool:
@@ -140,35 +149,52 @@ def _header(plan: Plan) -> dict[str, object]:
     return {"hosts": plan.hosts, "seconds": plan.seconds, "faults": plan.faults}
 
 
-def _logged(log: Path, plan: Plan) -> Iterable[tuple[int, Verdict]]:
+def _logged(log: Path, plan: Plan) -> dict[int, Verdict]:
+    """What the log holds, by seed. Whoever writes it may be killed at any time: an unfinished last line is no harm."""
     if not log.exists():
-        return
-    lines = log.read_text().splitlines()
+        return {}
+    header = json.dumps(_header(plan))
     try:
-        if lines and json.loads(lines[0]) != _header(plan):
+        lines = log.read_text().split("\n")
+        if header.startswith(unfinished := lines.pop()) and not lines:
+            return {}
+        if not lines:
+            raise ValueError(unfinished)
+        if json.loads(lines[0]) != _header(plan):
             raise RequestError(f"{log} is the log of another campaign: {lines[0]}")
-        for line in lines[1:]:
-            data = json.loads(line)
-            yield data["seed"], Verdict(**{**data, "marks": tuple(data["marks"])})
+        verdicts = [_from_json(json.loads(line)) for line in lines[1:]]
     except (ValueError, TypeError, KeyError):
         raise RequestError(f"{log} is not the log of a campaign") from None
+    return {verdict.seed: verdict for verdict in verdicts}
+
+
+def _from_json(data: dict[str, Any]) -> Verdict:
+    """Raises TypeError, KeyError for what `as_json` never says."""
+    verdict = Verdict(**{**data, "marks": tuple(data["marks"])})
+    texts = (verdict.digest, verdict.violation or "", verdict.file, *verdict.marks)
+    if type(verdict.seed) is not int or type(verdict.events) is not int or not all(type(t) is str for t in texts):
+        raise TypeError
+    return verdict
 
 
 @contextmanager
 def _writer(log: Path | None, plan: Plan) -> Iterator[Writer]:
+    """Only for a log that `_logged` takes: what is behind its last whole line is cut off."""
     if log is None:
         yield lambda verdict: None
         return
-    new = not log.exists()
-    with log.open("a") as file:
-        if new:
-            file.write(json.dumps(_header(plan)) + "\n")
+    with log.open("a+b") as file:
+        file.seek(0)
+        whole = file.read().rfind(b"\n") + 1
+        file.truncate(whole)
 
-        def write(verdict: Verdict) -> None:
-            file.write(json.dumps(verdict.as_json()) + "\n")
+        def write_line(data: dict[str, object]) -> None:
+            file.write(json.dumps(data).encode() + b"\n")
             file.flush()
 
-        yield write
+        if not whole:
+            write_line(_header(plan))
+        yield lambda verdict: write_line(verdict.as_json())
 
 
 def _progress(done: int, total: int, failed: int, begin: float) -> None:

@@ -18,7 +18,12 @@ VERSION = 1
 
 
 def save(path: Path, run: Run, result: Result) -> None:
-    """Write down what makes this run, its faults and requests in full; raises OSError."""
+    """Write down what makes this run; raises OSError."""
+    path.write_text(dump(run, result))
+
+
+def dump(run: Run, result: Result) -> str:
+    """What makes this run, its faults and requests in full, as JSON."""
     plan = run.plan
     data = {
         "ringipam_run": VERSION,
@@ -32,7 +37,7 @@ def save(path: Path, run: Run, result: Result) -> None:
         "faults": [fault.as_json() for fault in run.faults],
         "requests": None if plan.asks is None else [_ask_as_json(ask) for ask in run.users.asked],
     }
-    path.write_text(json.dumps(data, indent=1) + "\n")
+    return json.dumps(data, indent=1) + "\n"
 
 
 def load(path: Path) -> Plan:
