@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ringipam.address import Cidr, parse_address, parse_cidr, to_address
 from ringipam.core.events import Allocate, ClaimAddress, Leases, Release, Verb
@@ -15,6 +15,16 @@ from sim.run import Plan, Result, Run
 from sim.workload import Ask
 
 VERSION = 1
+
+SEED_MAX = 1 << 64
+HOSTS_MAX = 10_000
+SECONDS_MAX = 1_000_000
+TIME_MAX_MS = 1_000 * SECONDS_MAX
+FOR_MAX_MS = 12_000
+STRENGTH_MAX = 30
+"""What `sim.faults.draw` never exceeds: after the healing has begun, no fault may go on."""
+
+_T = TypeVar("_T")
 
 
 def save(path: Path, run: Run, result: Result) -> None:
@@ -46,39 +56,49 @@ def load(path: Path) -> Plan:
         data = json.loads(path.read_text())
     except OSError as error:
         raise RequestError(f"{path}: {error.strerror}") from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise RequestError(f"{path} is not a saved run: not JSON") from None
     try:
-        if not isinstance(data, dict) or data.get("ringipam_run") != VERSION:
-            raise RequestError(f"not a run saved by this version ({VERSION})")
-        requests = data["requests"]
-        return Plan(
-            seed=int(data["seed"]),
-            hosts=int(data["hosts"]),
-            seconds=int(data["seconds"]),
-            faults="saved",
-            only=tuple(_fault(fault) for fault in data["faults"]),
-            asks=None if requests is None else tuple(_ask(ask) for ask in requests),
-            without=tuple(map(str, data["without"])),
-            mutant=data.get("mutant") or "",
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise RequestError(f"{path} is not a saved run: {type(error).__name__} {error}") from None
+        return _plan(data)
+    except KeyError as error:
+        raise RequestError(f"{path} is not a saved run: {error} is missing") from None
     except RequestError as error:
         raise RequestError(f"{path} is not a saved run: {error}") from None
 
 
-def _fault(data: Mapping[str, Any]) -> Fault:
-    fault = Fault(
-        int(data["at_ms"]),
-        str(data["kind"]),
-        tuple(map(str, data["hosts"])),
-        int(data["for_ms"]),
-        int(data["strength"]),
+def _plan(data: object) -> Plan:
+    if not isinstance(data, dict) or data.get("ringipam_run") != VERSION:
+        raise RequestError(f"not one of this version ({VERSION})")
+    requests = data["requests"]
+    plan = Plan(
+        seed=_number(data, "seed", SEED_MAX, least=-SEED_MAX),
+        hosts=_number(data, "hosts", HOSTS_MAX, least=1),
+        seconds=_number(data, "seconds", SECONDS_MAX, least=2),
+        faults="saved",
+        only=tuple(_fault(fault) for fault in _list(data["faults"], "faults", dict)),
+        asks=None if requests is None else tuple(_ask(ask) for ask in _list(requests, "requests", dict)),
+        without=_names(data, "without"),
+        mutant=_text(data, "mutant") if data.get("mutant") is not None else "",
     )
-    if fault.kind not in KINDS:
-        raise RequestError(f"there is no fault {fault.kind!r}")
-    return fault
+    late = [fault for fault in plan.only or () if fault.at_ms >= plan.faulty_ms]
+    if late:
+        raise RequestError(f"{late[0].kind} at {late[0].at_ms} ms: faults end at {plan.faulty_ms} ms")
+    if {f"h{number}" for number in range(1, plan.hosts + 1)} <= {*plan.without}:
+        raise RequestError("no host is left")
+    return plan
+
+
+def _fault(data: Mapping[str, Any]) -> Fault:
+    kind = _text(data, "kind")
+    if kind not in KINDS:
+        raise RequestError(f"there is no fault {kind!r}")
+    return Fault(
+        _number(data, "at_ms", TIME_MAX_MS),
+        kind,
+        _names(data, "hosts"),
+        _number(data, "for_ms", FOR_MAX_MS),
+        _number(data, "strength", STRENGTH_MAX),
+    )
 
 
 def _ask_as_json(ask: Ask) -> dict[str, object]:
@@ -101,22 +121,63 @@ def _ask_as_json(ask: Ask) -> dict[str, object]:
 
 
 def _ask(data: Mapping[str, Any]) -> Ask:
-    cancel_ms = data.get("cancel_ms")
-    named = bool(data.get("named", False))
-    return Ask(int(data["at_ms"]), str(data["host"]), _verb(data), named, None if cancel_ms is None else int(cancel_ms))
+    return Ask(
+        _number(data, "at_ms", TIME_MAX_MS),
+        _text(data, "host"),
+        _verb(data),
+        _flag(data, "named") if data["verb"] == "release" else False,
+        _number(data, "cancel_ms", TIME_MAX_MS) if data.get("cancel_ms") is not None else None,
+    )
 
 
 def _verb(data: Mapping[str, Any]) -> Verb:
     match data["verb"]:
         case "allocate":
-            subnet: Cidr | None = parse_cidr(data["subnet"]) if data["subnet"] else None
-            return Allocate(str(data["id"]), subnet, int(data["timeout_ms"]))
+            subnet: Cidr | None = parse_cidr(_text(data, "subnet")) if data["subnet"] else None
+            return Allocate(_text(data, "id"), subnet, _number(data, "timeout_ms", TIME_MAX_MS))
         case "claim":
-            family, address = parse_address(data["address"])
-            return ClaimAddress(str(data["id"]), family, address, int(data["len"]), int(data["timeout_ms"]))
+            family, address = parse_address(_text(data, "address"))
+            prefix_len = _number(data, "len", 32 if family == 4 else 128)
+            return ClaimAddress(
+                _text(data, "id"), family, address, prefix_len, _number(data, "timeout_ms", TIME_MAX_MS)
+            )
         case "release":
-            return Release(str(data["id"]))
+            return Release(_text(data, "id"))
         case "list":
-            return Leases(cluster=bool(data["cluster"]))
+            return Leases(cluster=_flag(data, "cluster"))
         case other:
             raise RequestError(f"there is no verb {other!r}")
+
+
+def _number(data: Mapping[str, Any], name: str, most: int, *, least: int = 0) -> int:
+    value = data[name]
+    if type(value) is not int or not least <= value <= most:
+        raise RequestError(f"{name} is not a number from {least} to {most}")
+    return value
+
+
+def _text(data: Mapping[str, Any], name: str) -> str:
+    value = data[name]
+    if not isinstance(value, str) or not value.isprintable():
+        raise RequestError(f"{name} is not a line of text")
+    return value
+
+
+def _flag(data: Mapping[str, Any], name: str) -> bool:
+    value = data[name]
+    if not isinstance(value, bool):
+        raise RequestError(f"{name} is neither true nor false")
+    return value
+
+
+def _names(data: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    names = _list(data[name], name, str)
+    if len({*names}) < len(names):
+        raise RequestError(f"{name} has a name twice")
+    return tuple(names)
+
+
+def _list(value: object, name: str, kind: type[_T]) -> list[_T]:
+    if not isinstance(value, list) or not all(isinstance(item, kind) for item in value):
+        raise RequestError(f"{name} is not a list of what belongs there")
+    return value
