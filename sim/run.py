@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TextIO
 
 from ringipam.address import Cidr, parse_cidr
+from ringipam.core.events import Prime
 from ringipam.core.rng import Rng
 from sim.checkers import Violation
 from sim.checkers.base import Checker
@@ -21,6 +22,7 @@ from sim.trace import Trace
 from sim.workload import Ask, Script, Users
 
 UNIVERSES = ("10.0.0.0/27", "10.0.0.0/26", "10.0.0.0/25", "10.0.0.0/24", "10.32.0.0/12", "fd00::/122", "fd00::/64")
+WANTING_MS = 20_000
 WHAT_IF = 200
 """Per mille of the seeds in which a second peer is built from the disk at every change."""
 
@@ -91,6 +93,13 @@ class _Recovering(Checker):
             self._users.recover(host.name)
 
 
+class _Wanting(Checker):
+    """No property: somebody wants a ring once all is well, as drawn users always do. Unasked, hosts form none."""
+
+    def healed(self) -> None:
+        self.world.ask(self.world.members()[0].name, Prime(WANTING_MS))
+
+
 class Run:
     """A run that is ready to begin: its world can be watched, its faults and requests looked at."""
 
@@ -115,6 +124,7 @@ class Run:
             world.watch(RisesFromEveryRecord(world))
         if plan.asks is not None:
             self.users = Script(world, plan.asks)
+            world.watch(_Wanting(world))
         else:
             world.watch(_Recovering(world, self.users))
         world.watch(Marks(world))
