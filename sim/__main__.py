@@ -144,7 +144,7 @@ def _complete(plan: Plan, options: argparse.Namespace) -> int:
         print(json.dumps({"seed": plan.seed, "violation": result.violation, **shown, "marks": dict(result.marks)}))
         return 1 if result.violation else 0
     print(
-        f"seed {plan.seed}: {plan.hosts} hosts, {plan.seconds} s simulated in {elapsed:.2f} s;"
+        f"seed {plan.seed}: {plan.hosts - len(plan.without)} hosts, {plan.seconds} s simulated in {elapsed:.2f} s;"
         f" {result.events} events, {result.messages} messages, {result.answered} of {result.requests} requests answered"
     )
     if result.violation:

@@ -83,8 +83,8 @@ def _plan(data: object) -> Plan:
     late = [fault for fault in plan.only or () if fault.at_ms >= plan.faulty_ms]
     if late:
         raise RequestError(f"{late[0].kind} at {late[0].at_ms} ms: faults end at {plan.faulty_ms} ms")
-    if {f"h{number}" for number in range(1, plan.hosts + 1)} <= {*plan.without}:
-        raise RequestError("no host is left")
+    if not {f"h{number}" for number in range(1, plan.hosts + 1)} > {*plan.without}:
+        raise RequestError("without has all hosts, or one that there is not")
     return plan
 
 

@@ -28,7 +28,7 @@ class Progress:
         if name != self._step:
             self.end()
         took = time.monotonic() - self._begin
-        sizes = ", ".join(f"{count} {what}" for what, count in _sizes(best).items())
+        sizes = ", ".join(f"{count} {what[: -1 if count == 1 else None]}" for what, count in _sizes(best).items())
         self._step, self._line = name, f"{took:5.1f} s  {name}: {sizes}"
         if self._file.isatty():
             print(f"\r{self._line:90}", end="", file=self._file, flush=True)

@@ -140,6 +140,7 @@ SPOILT = {
     "a truth for hosts": spoil("hosts", to=True),
     "more hosts than memory": spoil("hosts", to=10**12),
     "all hosts left out": spoil("without", to=["h1", "h2", "h3"]),
+    "a stranger left out": spoil("without", to=["h4"]),
     "one name for those left out": spoil("without", to="h1"),
     "a run of no time": spoil("seconds", to=1),
     "a run of centuries": spoil("seconds", to=10**12),
