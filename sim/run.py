@@ -21,7 +21,7 @@ from sim.trace import Trace
 from sim.workload import Ask, Script, Users
 
 UNIVERSES = ("10.0.0.0/27", "10.0.0.0/26", "10.0.0.0/25", "10.0.0.0/24", "10.32.0.0/12", "fd00::/122", "fd00::/64")
-WHAT_IF = 200
+WHAT_IF = 50
 """Per mille of the seeds in which a second peer is built from the disk at every change."""
 
 
@@ -89,10 +89,11 @@ class _Recovering(Checker):
 class Run:
     """A run that is ready to begin: its world can be watched, its faults and requests looked at."""
 
-    def __init__(self, plan: Plan, trace_file: TextIO | None = None) -> None:
+    def __init__(self, plan: Plan, trace_file: TextIO | None = None, *, checked: bool = True) -> None:
+        """Without its checkers a run tells only how fast it goes."""
         self.plan = plan
         rng = Rng(plan.seed)
-        self.world = world = _world(plan, rng.fork(), Trace(trace_file))
+        self.world = world = _world(plan, rng.fork(), Trace(trace_file), checked)
         self._start_rng = rng.fork()
         self.users: Users | Script = Users(
             world,
@@ -106,13 +107,14 @@ class Run:
             self.faults = list(plan.only)
         else:
             self.faults = draw(faults_rng, plan.faults, list(world.hosts), self.faulty_ms)
-        if rng.chance(WHAT_IF):
+        if rng.chance(WHAT_IF) and checked:
             world.watch(RisesFromEveryRecord(world))
         if plan.asks is not None:
             self.users = Script(world, plan.asks)
         else:
             world.watch(_Recovering(world, self.users))
-        world.watch(Marks(world))
+        if checked:
+            world.watch(Marks(world))
 
     @property
     def faulty_ms(self) -> int:
@@ -157,7 +159,7 @@ def run(plan: Plan, trace_file: TextIO | None = None) -> Result:
     return Run(plan, trace_file).complete()
 
 
-def _world(plan: Plan, rng: Rng, trace: Trace) -> World:
+def _world(plan: Plan, rng: Rng, trace: Trace, checked: bool) -> World:
     """How the ring begins is part of the seed too."""
     mode = rng.pick(("consensus", "consensus", "listed", "alone", "seed"))
     names = [name for name in (f"h{n}" for n in range(1, plan.hosts + 1)) if name not in plan.without]
@@ -181,8 +183,9 @@ def _world(plan: Plan, rng: Rng, trace: Trace) -> World:
         init=init,
         codec=rng.chance(150),
         quarantine_ms=rng.pick((0, 2_000, 30_000)),
-        housekeeping_ms=rng.pick((300, 10_000)),
+        housekeeping_ms=rng.pick((1_000, 10_000)),
         trace=trace,
+        checked=checked,
         start=False,
     )
 
