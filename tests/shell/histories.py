@@ -147,7 +147,12 @@ class History:
                 await trio.sleep(0.2)
                 self._start_all()
             return
-        raise Violation(f"no single ring that serves, {HEAL_S_MAX} s after the last fault")
+        raise Violation(f"no single ring that serves, {HEAL_S_MAX} s after the last fault: {self._state()}")
+
+    def _state(self) -> str:
+        last = {request.host: repr(request.answer) for request in self.world.requests[-len(self.names) :]}
+        rings = {name: str(peer.ring and peer.ring.tokens()) for name, peer in self.world.peers.items()}
+        return f"last answers {last}, rings {rings}"
 
     async def _serve(self) -> bool:
         """Whether every host gives out addresses."""
@@ -224,7 +229,7 @@ class History:
         self.nursery.start_soon(self._visit, host.address, self._nonsense(), self.rng.below(4_000) / 1000)
 
     def _nonsense(self) -> bytes:
-        foreign = Hello(1, 1, "x.1", str(self.universe), "another", ":6783", 1, False, 1)
+        foreign = Hello(1, 1, "x.1", "203.0.113.0/24", "another", ":6783", 1, False, 1)
         whole = frame(foreign)
         return self.rng.pick((b"", b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01", whole, whole[:7], whole + b"\xff" * 9))
 

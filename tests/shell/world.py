@@ -25,11 +25,12 @@ from trio.testing import MockClock
 
 from ringipam.config import Config, format_endpoint
 from ringipam.core.durable import Change, Stored
-from ringipam.core.events import Effect, Event, Persist, Verb
+from ringipam.core.events import Effect, Event, LinkDown, Persist, Send, Verb
 from ringipam.core.peer import Peer
 from ringipam.core.rng import Rng
 from ringipam.core.settings import Settings
 from ringipam.errors import PeerError, RingIpamError, StoreError
+from ringipam.messages import Envelope, Grant
 from ringipam.runtime import node as node_module
 from ringipam.runtime.driver import Outcome
 from ringipam.runtime.node import Node, open_node
@@ -423,6 +424,9 @@ class World:
         if life.dead:
             return
         self.note(f"{life.host.name} {now} {event} {effects}")
+        if isinstance(event, LinkDown):
+            self.marks[_why(event.reason)] += 1
+        self.marks["a range was granted"] += any(_grants(effect) for effect in effects)
         for watcher in self.watchers:
             watcher.stepped(life, effects)
 
@@ -469,6 +473,16 @@ def replace_directory(config: Config, directory: Path) -> Config:
         quarantine_s=config.quarantine_s,
         data_dir=directory,
     )
+
+
+def _why(reason: str) -> str:
+    """A link's end in few words."""
+    known = ("took nothing", "timed out", "reset by peer", "broken pipe", "the other side closed", "malformed message")
+    return f"a link ended: {next((words for words in known if words in reason), 'otherwise')}"
+
+
+def _grants(effect: Effect) -> bool:
+    return isinstance(effect, Send) and isinstance(effect.message, Envelope) and isinstance(effect.message.body, Grant)
 
 
 def persisted(effects: Sequence[Effect]) -> list[Change]:
