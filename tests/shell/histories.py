@@ -31,6 +31,8 @@ FAULTY_S = 6.0
 HEAL_S_MAX = 45.0
 REST_S = 6.0
 """After the last node is closed: whatever the network still had to do is done."""
+GARBAGE = (b"\xff\xff\xff\xff", b"\x00\x00\x00\x02\xc1\xc1", b"\x16\x03\x01", b"\x00\x00\x00\x00")
+"""None of it can be taken for a message: without TLS that would be a peer's word."""
 STRANGER = "203.0.113.9"
 
 
@@ -220,8 +222,7 @@ class History:
         self.world.marks[f"a connection was reset{' inside of a frame' if inside else ''}"] += 1
 
     def _garbage(self) -> None:
-        garbage = self.rng.pick((b"\xff\xff\xff\xff", b"\x00\x00\x00\x02\xc1\xc1", b"\x16\x03\x01", b"\x00\x00\x00\x00"))
-        if self.world.network.inject(*self._path(), garbage):
+        if self.world.network.inject(*self._path(), self.rng.pick(GARBAGE)):
             self.world.marks["garbage came over a connection"] += 1
 
     def _stranger(self) -> None:

@@ -50,7 +50,9 @@ class Pipe:
         self._writers = trio.lowlevel.ParkingLot()
 
     def put(self, data: bytes) -> None:
-        self._last_arrival = max(self._last_arrival, trio.current_time() + self.network.delay_s(self.source, self.target))
+        self._last_arrival = max(
+            self._last_arrival, trio.current_time() + self.network.delay_s(self.source, self.target)
+        )
         self._chunks.append((self._last_arrival, data))
         self.size += len(data)
         self.wake()

@@ -1,4 +1,4 @@
-"""What must hold in a world of real nodes: of what they possess, of what is on their disks, of what callers were told."""
+"""What must hold in a world of real nodes: of what they possess, what is on their disks, what callers were told."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import trio
 from world import Host, Life, Request, Violation, Watcher, World, persisted
 
 from ringipam.address import Address, Range
-from ringipam.core.durable import Change, DropLease, PutConflict, PutLease, PutTokens
+from ringipam.core.durable import Change, PutConflict, PutLease, PutTokens
 from ringipam.core.events import Allocate, ClaimAddress, Effect, Leased, LeaseList, Leases, Release
 from ringipam.errors import RingIpamError, StoreError
 from ringipam.lease import Lease
