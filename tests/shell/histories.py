@@ -231,8 +231,11 @@ class History:
 
     def _nonsense(self) -> bytes:
         foreign = Hello(1, 1, "x.1", "203.0.113.0/24", "another", ":6783", 1, False, 1)
-        whole = frame(foreign)
-        return self.rng.pick((b"", b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01", whole, whole[:7], whole + b"\xff" * 9))
+        newcomer = replace(foreign, universe=str(self.universe), cluster="", observer=True)
+        whole, two_names = frame(foreign), frame(newcomer) + frame(replace(newcomer, peer="y.2"))
+        return self.rng.pick(
+            (b"", b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01", whole, whole[:7], whole + b"\xff" * 9, two_names)
+        )
 
     async def _visit(self, address: str, says: bytes, stays_s: float) -> None:
         self.world.network.live_at(STRANGER)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import copy, deepcopy
 from dataclasses import dataclass, field
@@ -130,14 +130,18 @@ class TapedOutbox(Outbox):
 
 
 @contextmanager
-def taping(module: Any) -> Iterator[list[Tape]]:
-    """Every life that the driver of this module leads meanwhile. It makes a life's outbox and its peer in any order,
-    with no other life's in between."""
+def taping(
+    peers: tuple[Any, str], outboxes: tuple[Any, str], make: Callable[..., TapedPeer] = TapedPeer
+) -> Iterator[list[Tape]]:
+    """Every life that a driver leads meanwhile; where it takes peers and outboxes from is given as module and name.
+
+    It makes a life's outbox and its peer in any order, with no other life's in between.
+    """
     tapes: list[Tape] = []
     alone: list[TapedPeer | TapedOutbox] = []
 
     def join(new: TapedPeer | TapedOutbox) -> None:
-        if alone and type(alone[-1]) is not type(new):
+        if alone and isinstance(alone[-1], Peer) is not isinstance(new, Peer):
             other = alone.pop()
             peer, outbox = (new, other) if isinstance(new, TapedPeer) else (other, new)
             assert isinstance(peer, TapedPeer)
@@ -148,7 +152,7 @@ def taping(module: Any) -> Iterator[list[Tape]]:
             alone[:] = [new]
 
     def make_peer(*arguments: Any) -> Peer:
-        peer = TapedPeer(*arguments)
+        peer = make(*arguments)
         join(peer)
         return peer
 
@@ -158,8 +162,8 @@ def taping(module: Any) -> Iterator[list[Tape]]:
         return outbox
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "Peer", make_peer)
-        patch.setattr(module, "Outbox", make_outbox)
+        patch.setattr(*peers, make_peer)
+        patch.setattr(*outboxes, make_outbox)
         yield tapes
 
 

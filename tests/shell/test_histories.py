@@ -26,6 +26,7 @@ MARKS = (
     "a link ended: took nothing",
     "a node was cancelled",
     "a node was shut down",
+    "a peer's message was refused",
     "a process was killed",
     "a reader stopped reading",
     "a range was granted",

@@ -1,23 +1,28 @@
 """One recorded life, led again by the other driver: the same effects, order, commits and disk.
 
-The simulator's lives, with all its faults, are led again by the runtime's driver on a real database.
+The simulator's lives, with all its faults, are led again by the runtime's driver on a real database; those of the real
+shell, with garbage and all, by the simulator's.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
-from copy import copy
+from copy import copy, deepcopy
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
-from tapes import Ended, Entry, Happened, Seen, Started, Tape, TapedOutbox, TapedPeer, as_changes, taping
+import world
+from histories import run as run_in_the_shell
+from tapes import Began, Ended, Entry, Happened, Seen, Started, Tape, TapedOutbox, TapedPeer, as_changes, taping
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 import sim.host
-from ringipam.core.durable import Change
+from ringipam.core.durable import Change, Stored
 from ringipam.core.events import Answer, Asked, Cancelled, Close, Dial, Reply, Send
 from ringipam.errors import PeerError, RingIpamError, StoreError
 from ringipam.messages import Message
@@ -25,10 +30,12 @@ from ringipam.runtime import driver as driver_module
 from ringipam.runtime.clock import Clock
 from ringipam.runtime.driver import Driver
 from ringipam.store.store import Store
+from sim.cluster import Request, World
 from sim.run import Plan
 from sim.run import run as run_in_the_simulator
 
-SEEDS = (1, 2, 5, 8)
+SIMULATED = (1, 2, 5, 8)
+REAL = (2, 5, 7, 9)
 SECONDS = 16
 
 
@@ -45,7 +52,7 @@ class TapeClock(Clock):
         return float("inf")
 
 
-class Replay:
+class InTheRuntime:
     """The runtime's driver with a real store, its clock, its disk and its events in the hands of a tape."""
 
     def __init__(self, tape: Tape, directory: Path) -> None:
@@ -131,21 +138,135 @@ class Replay:
         done(None)
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-def test_the_runtime_leads_the_simulators_lives_again(seed: int, tmp_path: Path) -> None:
-    with taping(sim.host) as tapes:
-        result = run_in_the_simulator(Plan(seed, hosts=3, seconds=SECONDS))
-    assert result.violation is None
-    assert len(tapes) >= 3
+class InTheSimulator:
+    """The simulator's host, its network, its disk and its events in the hands of a tape."""
 
-    for number, tape in enumerate(tapes):
-        replay = Replay(tape, tmp_path / str(number))
+    def __init__(self, tape: Tape) -> None:
+        self.tape = tape
+        self.carried: list[Send | Dial | Close] = []
+        self._durable = deepcopy(tape.stored)
+        self._commit: tuple[tuple[Change, ...], Callable[[bool], None]] | None = None
+        name = tape.settings.name
+        self._world = World(hosts=[name], universe=str(tape.settings.universe), start=False)
+        self._world.checkers = []
+        self._world.network = self  # type: ignore[assignment]  # what a host asks of a network
+        self._host = self._world.hosts[name]
+        self._host.settings = tape.settings
+        self._host.disk = self  # type: ignore[assignment]  # what a host asks of a disk
+
+    @property
+    def entries(self) -> list[Entry]:
+        return self._entries
+
+    @property
+    def answers(self) -> dict[int, Answer]:
+        return {number: request.answer for number, request in self._world.requests.items()}
+
+    def dial(self, source: str, address: str) -> None:
+        self.carried.append(Dial(address))
+
+    def send(self, link: int, message: Message) -> None:
+        self.carried.append(Send(link, message))
+
+    def close(self, link: int, reason: str) -> None:
+        self.carried.append(Close(link, reason))
+
+    def host_gone(self, host: str) -> None:
+        """The life is over."""
+
+    def read(self) -> Stored:
+        return deepcopy(self._durable)
+
+    def commit(self, changes: tuple[Change, ...], done: Callable[[bool], None]) -> None:
+        assert self._commit is None, "one commit at a time"
+        self._commit = changes, done
+
+    def run(self) -> None:
+        tape = self.tape
+        with taping((sim.host, "Peer"), (sim.host, "Outbox"), lambda *_: self._peer()) as tapes:
+            for entry in tape.inputs:
+                self._feed(entry)
+        self._entries = tapes[0].entries
+
+    def _peer(self) -> TapedPeer:
+        return TapedPeer(self.tape.settings, self.read(), copy(self.tape.rng), self.tape.began_ms)
+
+    def _feed(self, entry: Entry) -> None:
+        match entry:
+            case Started(now):
+                self._world.loop.now = now
+                self._host.start()
+            case Ended(well):
+                assert self._commit is not None
+                changes, done = self._commit
+                self._commit = None
+                for change in changes if well else ():
+                    self._durable.apply(change)
+                done(well)
+            case Happened(event, now):
+                self._world.loop.now = now
+                if isinstance(event, Asked):
+                    self._world.requests[event.request] = Request(event.request, self._host.name, event.verb, now, 0)
+                with suppress(PeerError):
+                    self._host.deliver(event)
+
+
+def check(replay: InTheRuntime | InTheSimulator) -> None:
+    tape = replay.tape
+    assert [plain(entry) for entry in replay.entries] == [plain(entry) for entry in tape.entries]
+    assert replay.carried == effects(tape, Send, Dial, Close)
+    replies = effects(tape, Reply)
+    assert [comparable(replay.answers[r.request]) for r in replies] == [comparable(r.answer) for r in replies]
+
+
+def met(tapes: list[Tape]) -> dict[str, bool]:
+    """The situations in which drivers could differ."""
+    entries = [entry for tape in tapes for entry in tape.entries]
+    happened = [entry for entry in entries if isinstance(entry, Happened)]
+    return {
+        "a commit failed": Ended(False) in entries,
+        "a caller left": any(isinstance(entry.event, Cancelled) for entry in happened),
+        "a message was refused": any(entry.refused for entry in happened),
+        "something happened during a commit": any(
+            isinstance(one, Began) and isinstance(two, Happened) for one, two in pairwise(entries)
+        ),
+    }
+
+
+def test_the_runtime_leads_the_simulators_lives_again(tmp_path: Path) -> None:
+    lives: list[Tape] = []
+    for seed in SIMULATED:
+        with taping((sim.host, "Peer"), (sim.host, "Outbox")) as tapes:
+            result = run_in_the_simulator(Plan(seed, hosts=3, seconds=SECONDS))
+        assert result.violation is None
+        lives += tapes
+
+    for number, tape in enumerate(lives):
+        replay = InTheRuntime(tape, tmp_path / str(number))
         trio.run(replay.run, clock=MockClock())
+        check(replay)
 
-        assert [plain(entry) for entry in replay.entries] == [plain(entry) for entry in tape.entries]
-        assert replay.carried == effects(tape, Send, Dial, Close)
-        replies = effects(tape, Reply)
-        assert [comparable(replay.answers[r.request]) for r in replies] == [comparable(r.answer) for r in replies]
+    never = [what for what, was in met(lives).items() if not was]
+    assert never == ["a message was refused"], "correct peers have no message refused"
+
+
+class WatchedAndTaped(TapedPeer, world.WatchedPeer):
+    """As the real shell runs it, and on tape."""
+
+
+def test_the_simulator_leads_the_runtimes_lives_again() -> None:
+    lives: list[Tape] = []
+    for seed in REAL:
+        with taping((world, "WatchedPeer"), (driver_module, "Outbox"), WatchedAndTaped) as tapes:
+            run_in_the_shell(seed)
+        lives += tapes
+
+    for tape in lives:
+        replay = InTheSimulator(tape)
+        replay.run()
+        check(replay)
+
+    assert all(met(lives).values()), met(lives)
 
 
 def effects(tape: Tape, *kinds: type) -> list[Any]:
