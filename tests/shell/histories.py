@@ -88,15 +88,21 @@ class History:
                 await trio.sleep(self.rng.below(300) / 1000)
             self.nursery.start_soon(self._users)
             self.nursery.start_soon(self._accidents)
+        self._check()
         await self._heal()
         took_s = trio.current_time()
         await self._shut_down()
+        self._check()
         self.callers.finished()
         self.world.marks.update(
             f"answered: {type(r.answer).__name__}" for r in self.world.requests if r.outcome in ("answered", "refused")
         )
         self.world.marks.update(f"request {r.outcome}" for r in self.world.requests)
         return Result(self.world.digest, self.world.marks, took_s)
+
+    def _check(self) -> None:
+        if self.world.violations:
+            raise Violation(self.world.violations[0])
 
     async def _users(self) -> None:
         busy_ms = self.rng.pick((40, 120, 400))

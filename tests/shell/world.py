@@ -187,7 +187,7 @@ class WatchedStore(Store):
             for change in disk.in_doubt:
                 disk.durable.apply(change)
         if found != disk.durable:
-            raise Violation(f"{self.life.host.name} reads {found} and committed {disk.durable}")
+            self.life.world.violations.append(f"{self.life.host.name} reads {found} and committed {disk.durable}")
         disk.in_doubt = ()
         self.life.world.loaded(self.life.host)
         return found
@@ -276,6 +276,8 @@ class World:
         self.nursery = nursery
         self.marks: Counter[str] = Counter()
         self.watchers: list[Watcher] = []
+        self.violations: list[str] = []
+        """What watchers found; raising it there would be taken for a failure of the disk or of the peer."""
         self.requests: list[Request] = []
         self.hosts: dict[str, Host] = {}
         self._directory = directory
@@ -388,8 +390,7 @@ class World:
         if node is None:
             self._settle(request, "lost")
             return request
-        for watcher in self.watchers:
-            watcher.asked(request)
+        self._tell("asked", request)
         self.nursery.start_soon(self._ask, node, request)
         return request
 
@@ -407,8 +408,7 @@ class World:
             return
         request.answer = answer
         self._settle(request, "refused" if isinstance(answer, RingIpamError) else "answered")
-        for watcher in self.watchers:
-            watcher.answered(request)
+        self._tell("answered", request)
 
     def _settle(self, request: Request, outcome: str) -> None:
         request.outcome = outcome
@@ -427,17 +427,21 @@ class World:
         if isinstance(event, LinkDown):
             self.marks[_why(event.reason)] += 1
         self.marks["a range was granted"] += any(_grants(effect) for effect in effects)
-        for watcher in self.watchers:
-            watcher.stepped(life, effects)
+        self._tell("stepped", life, effects)
 
     def committed(self, host: Host, changes: Sequence[Change]) -> None:
         self.note(f"{host.name} committed {len(changes)}")
-        for watcher in self.watchers:
-            watcher.committed(host, changes)
+        self._tell("committed", host, changes)
 
     def loaded(self, host: Host) -> None:
+        self._tell("loaded", host)
+
+    def _tell(self, what: str, *arguments: object) -> None:
         for watcher in self.watchers:
-            watcher.loaded(host)
+            try:
+                getattr(watcher, what)(*arguments)
+            except Violation as violation:
+                self.violations.append(f"at {trio.current_time():.3f} s: {violation}")
 
     @property
     def digest(self) -> str:
