@@ -1,6 +1,6 @@
 """What happens to a world of real nodes, drawn from a seed: requests, faults, ends of processes; then it must heal.
 
-`python tests/shell/histories.py SEED` runs one history and prints its digest.
+`PYTHONPATH=. python tests/shell/histories.py SEED` runs one history and prints its digest.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import pytest
 import trio
 from histories import Result, run
 
-SEEDS = 240
+SEEDS = 300
 SEEDS_A_TEST = 20
 
 MARKS = (
@@ -65,7 +65,7 @@ def test_trio_can_still_be_made_deterministic() -> None:
 @pytest.mark.parametrize("first", range(0, SEEDS, SEEDS_A_TEST))
 def test_seeds_pass(first: int) -> None:
     failed = [
-        f"seed {seed} (python tests/shell/histories.py {seed}):\n{why}"
+        f"seed {seed} (PYTHONPATH=. python tests/shell/histories.py {seed}):\n{why}"
         for seed in range(first, first + SEEDS_A_TEST)
         if isinstance(why := outcome(seed), str)
     ]
