@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections import deque
 from enum import Enum
-from functools import lru_cache
+from functools import cache
 from hashlib import blake2b
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from sortedcontainers import SortedList
 
 INSTANT = 1_000_000_000_000
-"""An integer from here on is a point in time; none of the counters, addresses and periods of a small world gets there."""
+"""An integer from here on is a point in time; no counter, address or period of a small world gets there."""
 IRRELEVANT = frozenset(
     (
         "settings",  # the same for ever
@@ -72,7 +72,7 @@ class _Walk:
 
     def _object(self, value: object) -> object:
         """Its attributes; of one that can change, also whether it was met before: two parts may share it."""
-        kind = type(value)
+        kind: type = type(value)
         if not _frozen(kind):
             if id(value) in self._met:
                 return ("met", self._met[id(value)])
@@ -81,12 +81,12 @@ class _Walk:
         return (kind.__name__, *[self.plain(getattr(value, name)) for name in names if name not in IRRELEVANT])
 
 
-@lru_cache(maxsize=None)
+@cache
 def _frozen(kind: type) -> bool:
     return bool(getattr(getattr(kind, "__dataclass_params__", None), "frozen", False))
 
 
-@lru_cache(maxsize=None)
+@cache
 def _slots(kind: type) -> tuple[str, ...]:
     found = (name for base in reversed(kind.__mro__) for name in base.__dict__.get("__slots__", ()))
     return tuple(dict.fromkeys(found))

@@ -56,9 +56,7 @@ def _number(text: str) -> int:
 def _within(world: World, options: argparse.Namespace) -> World:
     """`world` with other limits."""
     limits = {
-        name: getattr(options, name)
-        for name in ("requests", "crashes", "copies")
-        if getattr(options, name) is not None
+        name: getattr(options, name) for name in ("requests", "crashes", "copies") if getattr(options, name) is not None
     }
     world = replace(world, **limits)
     if options.waits is not None:

@@ -1,4 +1,4 @@
-"""One explored host: the production Peer behind the production Outbox, whose every state can be kept and taken up again.
+"""One host: the production Peer behind the production Outbox, any state of which can be kept and taken up again.
 
 Knows nothing of the others: what happens to a host depends on its own state alone, so that each (state, event) is
 worked out once, however many states of the world it occurs in.
@@ -149,6 +149,7 @@ class Facts(NamedTuple):
 class Local(NamedTuple):
     """A state of one host."""
 
+    place: int
     image: bytes
     facts: Facts
     writing: bool
@@ -169,7 +170,7 @@ class Hosts:
         self._settings = settings
         self._shared = _Shared()
         self._numbers: dict[tuple[int, bytes], int] = {}
-        self._outcomes: dict[tuple[int, Happening], tuple[Outcome, ...]] = {}
+        self.outcomes: dict[tuple[int, Happening], tuple[Outcome, ...]] = {}
         self._packets: dict[Packet, int] = {}
         self.locals: list[Local] = []
         self.packets: list[Packet] = []
@@ -181,18 +182,20 @@ class Hosts:
         _Driver(node, place, [], self._settings[place]).restart()
         return self._number(place, node)
 
-    def after(self, place: int, local: int, happening: Happening) -> tuple[Outcome, ...]:
+    def after(self, local: int, happening: Happening) -> tuple[Outcome, ...]:
         """Each outcome that `happening` can have there; none if it is not possible."""
         key = (local, happening)
-        found = self._outcomes.get(key)
+        found = self.outcomes.get(key)
         if found is None:
-            found = self._outcomes[key] = self._work_out(place, local, happening)
+            found = self.outcomes[key] = self.work_out(local, self.locals[local].image, happening)
         return found
 
-    def _work_out(self, place: int, local: int, happening: Happening) -> tuple[Outcome, ...]:
+    def work_out(self, local: int, image: bytes, happening: Happening) -> tuple[Outcome, ...]:
+        """As `after`, of this image of the state."""
+        place = self.locals[local].place
         outcomes: list[Outcome] = []
         for high in (False, True):
-            node = self._shared.load(self.locals[local].image)
+            node = self._shared.load(image)
             node.chance.high, node.chance.asked = high, False
             sent: list[Packet] = []
             try:
@@ -215,7 +218,7 @@ class Hosts:
         if number is None:
             facts = _facts(node, self._settings[place])
             number = self._numbers[key] = len(self.locals)
-            self.locals.append(Local(self._shared.dump(node), facts, bool(node.writing)))
+            self.locals.append(Local(place, self._shared.dump(node), facts, bool(node.writing)))
         return number
 
     def _numbered(self, sent: list[Packet]) -> tuple[int, ...]:
@@ -433,6 +436,10 @@ def _leased(leases: Mapping[str, Lease]) -> dict[int, str]:
     return {int(lease.address): lease.id for lease in leases.values()}
 
 
+_Recipe = tuple[Callable[..., Any], tuple[Any, ...]] | tuple[Callable[..., Any], tuple[Any, ...], Any]
+"""What makes the value again: a function, its arguments, and the state to give to what it returns."""
+
+
 class _Shared:
     """Images of nodes: pickles in which values that never change stand by number.
 
@@ -453,7 +460,7 @@ class _Shared:
 
     def load(self, image: bytes) -> Node:
         unpickler = pickle.Unpickler(io.BytesIO(image))
-        unpickler.persistent_load = self._values.__getitem__  # type: ignore[method-assign,assignment]
+        unpickler.persistent_load = self._values.__getitem__  # type: ignore[method-assign]
         node = unpickler.load()
         assert isinstance(node, Node)
         node.peer._handlers = node.peer._table()
@@ -470,14 +477,14 @@ class _Shared:
         return self._numbers[key]
 
 
-def _peer(peer: Peer) -> tuple[object, ...]:
+def _peer(peer: Peer) -> _Recipe:
     """Without the table of who takes which message, which is made anew."""
     return object.__new__, (type(peer),), {name: part for name, part in vars(peer).items() if name != "_handlers"}
 
 
-def _method(method: MethodType) -> tuple[object, ...]:
+def _method(method: MethodType) -> _Recipe:
     return MethodType, (method.__func__, method.__self__)
 
 
-_REDUCED: dict[type, Callable[[Any], tuple[object, ...]]] = {Peer: _peer, MethodType: _method}
+_REDUCED: dict[type, Callable[[Any], Any]] = {Peer: _peer, MethodType: _method}
 _SHARED = frozenset((Settings, Cidr, Claim, Lease, Hello, Envelope, Rumour, Member, FunctionType))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from array import array
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import combinations
 from typing import NamedTuple
 
@@ -72,15 +72,17 @@ def explore(
     progress: Callable[[str], None] = lambda _: None,
 ) -> Result:
     """Look at every state up to `depth` steps away, or at the first `states_max` of them."""
-    return _Search(world, progress).run(world.depth if depth is None else depth, states_max)
+    return Search(world, progress).run(world.depth if depth is None else depth, states_max)
 
 
-class _Search:
+class Search:
+    """One exploration, to be run once."""
+
     def __init__(self, world: World, progress: Callable[[str], None]) -> None:
         self._world = world
         self._progress = progress
         self._places = range(len(world.parts))
-        self._hosts = Hosts([settings(world, place) for place in self._places])
+        self.hosts = Hosts([settings(world, place) for place in self._places])
         self._flights: dict[tuple[int, ...], int] = {(): 0}
         self._packets_of: list[tuple[int, ...]] = [()]
         self._moves: dict[tuple[int, int, tuple[int, ...]], int] = {}
@@ -96,7 +98,9 @@ class _Search:
 
     def run(self, depth: int, states_max: int | None) -> Result:
         begin = told = time.perf_counter()
-        violation, trace, reached = None, (), 0
+        violation: str | None = None
+        trace: tuple[str, ...] = ()
+        reached = 0
         frontier: Sequence[int] = ()
         index = -1
         try:
@@ -129,7 +133,7 @@ class _Search:
             self._world,
             len(self._states),
             self._transitions,
-            len(self._hosts.locals),
+            len(self.hosts.locals),
             reached,
             violation is None and not frontier,
             time.perf_counter() - begin,
@@ -142,7 +146,7 @@ class _Search:
     def _root(self) -> State:
         """All hosts are up and linked, and what they have to say to each other at first has been said."""
         world = self._world
-        locals_ = [self._hosts.begin(place, self._disk(place)) for place in self._places]
+        locals_ = [self.hosts.begin(place, self._disk(place)) for place in self._places]
         waiting: list[int] = []
         for one, other in combinations(self._places, 2):
             if (one, other) not in (*world.late_links, *world.no_links):
@@ -173,7 +177,7 @@ class _Search:
 
     def _happen(self, locals_: list[int], waiting: list[int], place: int, happening: Happening) -> None:
         """Let it happen, in the first of the ways it can; the root is no place for choices."""
-        for outcome in self._hosts.after(place, locals_[place], happening)[:1]:
+        for outcome in self.hosts.after(locals_[place], happening)[:1]:
             if outcome.broken:
                 raise _Found(outcome.broken, None)
             locals_[place] = outcome.local
@@ -181,7 +185,7 @@ class _Search:
 
     def _calm(self, locals_: list[int], waiting: list[int]) -> None:
         while True:
-            writing = [place for place in self._places if self._hosts.locals[locals_[place]].writing]
+            writing = [place for place in self._places if self.hosts.locals[locals_[place]].writing]
             for place in writing:
                 self._happen(locals_, waiting, place, Commit())
             if not writing and not waiting:
@@ -196,7 +200,7 @@ class _Search:
         flight, left = state[-2:]
         yield from self._deliveries(state, flight, left)
         for place in self._places:
-            if self._hosts.locals[state[place]].writing:
+            if self.hosts.locals[state[place]].writing:
                 yield from self._outcomes(state, place, Commit(), flight, left)
         yield from self._spending(state, flight, self._left_of[left])
 
@@ -231,7 +235,7 @@ class _Search:
             if used.crashes < world.crashes and place in (world.crashing or self._places):
                 left = self._left(used._replace(crashes=used.crashes + 1))
                 yield self._crashed(state, place, Crash(finished=False), left)
-                if self._hosts.locals[state[place]].writing:
+                if self.hosts.locals[state[place]].writing:
                     yield self._crashed(state, place, Crash(finished=True), left)
         if used.links < len(world.late_links):
             yield self._linked(state, *world.late_links[used.links], self._left(used._replace(links=used.links + 1)))
@@ -239,7 +243,7 @@ class _Search:
     def _outcomes(
         self, state: State, place: int, happening: Happening, flight: int, left: int, note: str = ""
     ) -> Iterator[tuple[Step, State]]:
-        for number, outcome in enumerate(self._hosts.after(place, state[place], happening)):
+        for number, outcome in enumerate(self.hosts.after(state[place], happening)):
             if outcome.broken:
                 raise _Found(outcome.broken, Step(place, happening, note))
             if outcome.local == state[place] and not outcome.sent:
@@ -285,7 +289,7 @@ class _Search:
         return pair not in (*self._world.no_links, *self._world.late_links[late:])
 
     def _touches(self, number: int, place: int) -> bool:
-        packet = self._hosts.packets[number]
+        packet = self.hosts.packets[number]
         return place in (packet.sender, packet.receiver)
 
     # ── what must hold ───────────────────────────────────────────────────────────────────────────
@@ -304,7 +308,7 @@ class _Search:
     def _compared(self, one: int, other: int, local: int, other_local: int) -> str:
         """What two hosts may not both believe, in memory or on disk, as if either restarted now."""
         names = self._world.names[one], self._world.names[other]
-        mine, theirs = self._hosts.locals[local].facts, self._hosts.locals[other_local].facts
+        mine, theirs = self.hosts.locals[local].facts, self.hosts.locals[other_local].facts
         if mine.disk.cluster and theirs.disk.cluster and mine.disk.cluster != theirs.disk.cluster:
             clusters = f"{mine.disk.cluster} and {theirs.disk.cluster}"
             return f"{names[0]} and {names[1]} formed two rings: {clusters}"
@@ -325,10 +329,10 @@ class _Search:
 
     def _witnessed(self, state: State, newcomer: int, step: Step | None) -> None:
         """Whoever possesses space is known durably to two others (safety.md S4)."""
-        if not self._hosts.locals[state[newcomer]].facts.memory.owned:
+        if not self.hosts.locals[state[newcomer]].facts.memory.owned:
             return
         peer = self._world.peers[newcomer]
-        knowing = [place for place in self._places if peer in self._hosts.locals[state[place]].facts.members]
+        knowing = [place for place in self._places if peer in self.hosts.locals[state[place]].facts.members]
         if len(knowing) < min(2, len(self._places) - 1):
             raise _Found(f"{self._world.names[newcomer]} possesses space, and only one other knows it durably", step)
 
@@ -343,7 +347,7 @@ class _Search:
     def _deliver(self, packet: int) -> Deliver:
         while len(self._delivers) <= packet:
             number = len(self._delivers)
-            self._delivers.append(Deliver(number, self._hosts.packets[number]))
+            self._delivers.append(Deliver(number, self.hosts.packets[number]))
         return self._delivers[packet]
 
     def _moved(self, flight: int, arrived: int, sent: tuple[int, ...]) -> int:

@@ -59,7 +59,7 @@ def _message(world: World, message: Message) -> str:
         return f"{type(message).__name__}"
     body = message.body
     names = dict(zip(world.peers, world.names, strict=True))
-    slots = type(body).__slots__  # type: ignore[attr-defined]  # every message is a slotted dataclass
+    slots = type(body).__slots__
     fields = ", ".join(f"{slot} {_value(world, names, getattr(body, slot))}" for slot in slots)
     relayed = "" if not message.serial else f" of {names[message.origin]} for {names[message.target]}"
     return f"{type(body).__name__}{relayed}{f' ({fields})' if fields else ''}"

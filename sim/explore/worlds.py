@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ringipam.address import Cidr, parse_cidr
 from ringipam.config import parse_init
@@ -70,8 +70,8 @@ class World:
     no_links: tuple[tuple[int, int], ...] = ()
     newcomers: tuple[int, ...] = ()
     """Peers of which two others must know durably before they possess anything (safety.md S4)."""
-    times: dict[str, int] = field(default_factory=dict)
-    """Settings other than never."""
+    anti_entropy_ms: int = NEVER_MS
+    election_ms: int = 1_000
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -90,85 +90,131 @@ def claim(holder: str, last: int, length: int) -> ClaimAddress:
     return ClaimAddress(holder, 4, FIRST + last, length, PATIENCE_MS)
 
 
+TWO = parse_cidr("10.0.0.0/30")
+"""Two addresses to issue, .1 and .2."""
+SIX = parse_cidr("10.0.0.0/29")
+
 WORLDS = (
     World(
         "grant",
-        "two peers fill the last two addresses; crashes, copies, lost grants",
-        parse_cidr("10.0.0.0/30"),
+        "two peers with one address each want three; one of them crashes, messages come twice",
+        TWO,
         (
-            Part(owns=((0, 2),), asks=(allocate("a1"), allocate("a2")), waits=1),
-            Part(owns=((2, 4),), asks=(allocate("b1"),), waits=1),
+            Part(owns=((0, 2),), asks=(allocate("a1"), allocate("a2"))),
+            Part(owns=((2, 4),), asks=(allocate("b1"),)),
         ),
-        depth=14,
-        waits_ms=(1_000,),
+        depth=40,
         crashes=1,
         copies=1,
     ),
     World(
-        "three-grants",
-        "space moves on from peer to peer while one of them tells old news",
-        parse_cidr("10.0.0.0/29"),
+        "lost-grant",
+        "the same two lose patience and ask again",
+        TWO,
         (
-            Part(owns=((0, 2),), asks=(allocate("a1"), allocate("a2")), waits=1),
-            Part(owns=((2, 6),), asks=(allocate("b1"),)),
-            Part(owns=((6, 8),), asks=(allocate("c1"), allocate("c2")), waits=1),
+            Part(owns=((0, 2),), asks=(allocate("a1"), allocate("a2")), waits=2),
+            Part(owns=((2, 4),), asks=(allocate("b1"),), waits=1),
         ),
-        depth=9,
-        waits_ms=(2_000,),
+        depth=40,
+        waits_ms=(1_000,),
         copies=1,
-        times={"anti_entropy_ms": 2_000},
     ),
     World(
         "claim",
         "two peers claim each other's addresses while they are leased and released",
-        parse_cidr("10.0.0.0/30"),
+        TWO,
         (
             Part(owns=((0, 2),), asks=(claim("web", 2, 30), claim("web", 1, 30)), waits=1),
             Part(owns=((2, 4),), asks=(allocate("web"), LetGo("web"), claim("db", 1, 30)), waits=1),
         ),
-        depth=13,
+        depth=40,
         waits_ms=(1_000,),
-        crashes=1,
         copies=1,
     ),
     World(
-        "release-and-move",
-        "a released address is granted away and issued there; releases come late and twice",
-        parse_cidr("10.0.0.0/30"),
+        "claim-and-crash",
+        "the same, and one of them crashes",
+        TWO,
         (
-            Part(owns=((0, 4),), asks=(allocate("web"), LetGo("web"), allocate("web"), LetGo("web")), waits=1),
+            Part(owns=((0, 2),), asks=(claim("web", 2, 30),)),
+            Part(owns=((2, 4),), asks=(allocate("web"), LetGo("web"))),
+        ),
+        depth=40,
+        crashes=1,
+    ),
+    World(
+        "release-and-move",
+        "a released address is granted away and issued there; a release comes late, callers go away",
+        TWO,
+        (
+            Part(owns=((0, 4),), asks=(allocate("web"), LetGo("web"), allocate("web"), LetGo("web"))),
             Part(asks=(allocate("b1"), GoAway("b1", 0), allocate("b2"))),
         ),
-        depth=13,
-        waits_ms=(1_000,),
+        depth=40,
+        copies=1,
+    ),
+    World(
+        "restart-and-move",
+        "the same, and one of them crashes",
+        TWO,
+        (
+            Part(owns=((0, 4),), asks=(allocate("web"), LetGo("web"), allocate("web"))),
+            Part(asks=(allocate("b1"),)),
+        ),
+        depth=40,
         crashes=1,
+    ),
+    World(
+        "three-grants",
+        "space moves on from peer to peer while one of them tells old news",
+        SIX,
+        (
+            Part(owns=((0, 2),), asks=(allocate("a1"), allocate("a2"))),
+            Part(owns=((2, 6),), asks=(allocate("b1"),)),
+            Part(owns=((6, 8),), waits=1),
+        ),
+        depth=40,
+        waits_ms=(2_000,),
+        anti_entropy_ms=2_000,
     ),
     World(
         "election",
-        "three peers form a ring; acceptors crash",
-        parse_cidr("10.0.0.0/29"),
+        "three peers form a ring; two begin at once",
+        SIX,
         (
-            Part(ringless=True, asks=(Prime(PATIENCE_MS),), waits=1),
+            Part(ringless=True, asks=(Prime(PATIENCE_MS),), waits=2),
             Part(ringless=True),
-            Part(ringless=True, asks=(Prime(PATIENCE_MS),), waits=1),
+            Part(ringless=True, asks=(Prime(PATIENCE_MS),), waits=2),
         ),
-        depth=11,
+        depth=17,
+        waits_ms=(1_000,),
+    ),
+    World(
+        "election-in-a-line",
+        "two that do not see each other are both elected by the one between them, which crashes",
+        SIX,
+        (
+            Part(ringless=True, asks=(Prime(PATIENCE_MS),), waits=2),
+            Part(ringless=True),
+            Part(ringless=True, asks=(Prime(PATIENCE_MS),), waits=2),
+        ),
+        depth=40,
         waits_ms=(1_000,),
         crashes=1,
-        times={"election_ms": 1_000},
+        crashing=(1,),
+        no_links=((0, 2),),
     ),
     World(
         "newcomer",
-        "a host without a ring joins through one member, is granted its first space, and that member crashes",
-        parse_cidr("10.0.0.0/29"),
+        "a host without a ring joins through one member and is granted its first space",
+        SIX,
         (
             Part(owns=((0, 4),)),
             Part(owns=((4, 8),)),
             Part(ringless=True, asks=(allocate("new"),), waits=1),
         ),
-        depth=14,
+        depth=16,
         waits_ms=(1_000,),
-        crashes=1,
         late_links=((0, 2),),
         no_links=((1, 2),),
         newcomers=(2,),
@@ -179,20 +225,17 @@ BY_NAME = {world.name: world for world in WORLDS}
 
 def settings(world: World, place: int) -> Settings:
     """What a peer of `world` is launched with: no timer of its own strikes on a path but those the world names."""
-    part = world.parts[place]
-    periods = {
-        "probe_ms": NEVER_MS,
-        "rumour_ms": NEVER_MS,
-        "anti_entropy_ms": NEVER_MS,
-        "housekeeping_ms": NEVER_MS,
-        **world.times,
-    }
     late = any(place in link for link in world.late_links)
+    observer = late and world.parts[place].ringless
     return Settings(
         peer=world.peers[place],
         universe=world.universe,
         subnet=world.universe,
         address=f"{world.names[place]}:6783",
-        init=parse_init("observer" if part.ringless and late else f"consensus={len(world.parts)}", ()),
-        **periods,
+        init=parse_init("observer" if observer else f"consensus={len(world.parts)}", ()),
+        probe_ms=NEVER_MS,
+        rumour_ms=NEVER_MS,
+        housekeeping_ms=NEVER_MS,
+        anti_entropy_ms=world.anti_entropy_ms,
+        election_ms=world.election_ms,
     )
