@@ -304,7 +304,7 @@ def test_a_planted_bug_is_found_by_a_shortest_way(
 ) -> None:
     plant(monkeypatch)
 
-    result = explore(world, states_max=STATES_MAX)
+    result = explore(world, depth=50, states_max=STATES_MAX)
 
     assert result.violation is not None, f"not found in {result.states} states"
     assert found in result.violation
