@@ -13,8 +13,9 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from sortedcontainers import SortedList
 
-INSTANT = 1_000_000_000_000
-"""An integer from here on is a point in time; no counter, address or period of a small world gets there."""
+INSTANTS = range(10**12, 10**13)
+"""Such integers are points in time. Counters, addresses and periods of a small world are less; what is hashed, and
+the deadline of what waits for nothing, are more."""
 IRRELEVANT = frozenset(
     (
         "settings",  # the same for ever
@@ -25,6 +26,8 @@ IRRELEVANT = frozenset(
         "ring_changes",  # tells whether a cache is stale, and the caches
         "_owners",
         "_owners_at",
+        "_neighbours",
+        "_neighbours_of",
         "_handlers",  # who calls whom
         "_views",
         "asked",  # of the last choice
@@ -51,7 +54,7 @@ class _Walk:
         """`value` as nested tuples of plain values."""
         kind = type(value)
         if kind is int:
-            return value if value < INSTANT else ("at", value - self._now)  # type: ignore[operator]
+            return ("at", value - self._now) if value in INSTANTS else value  # type: ignore[operator]
         if value is None or kind is str or kind is bool or kind is bytes:
             return value
         if isinstance(value, tuple | list | deque | SortedList):

@@ -30,6 +30,12 @@ class Chance(Rng):
         self.asked = self.asked or limit > 1
         return limit - 1 if self.high else 0
 
+    def between(self, low: int, high: int) -> int:
+        return low + self.below(high - low + 1)
+
+    def chance(self, per_mille: int) -> bool:
+        return self.below(1000) < per_mille
+
     def token(self, length: int) -> str:
         self._drawn += 1
         return f"{self._place}-{self._drawn}"

@@ -213,6 +213,7 @@ class Hosts:
         return tuple(outcomes)
 
     def _number(self, place: int, node: Node) -> int:
+        _ = node.peer.deadline  # the peer remembers it once it was asked: whether it was shall be no difference
         key = place, digest(node, node.now)
         number = self._numbers.get(key)
         if number is None:
@@ -362,11 +363,11 @@ class _Driver:
             if number == link:
                 self._sent.append(Packet(self._place, other, message))
         if isinstance(message, Envelope) and isinstance(message.body, Grant) and message.body.number:
-            request = message.target, message.body.number
-            if message.origin == self._settings.peer:
-                if request in node.granted:
-                    raise Broken(f"request {message.body.number & 0xFFFF} of {message.target} was granted twice")
-                node.granted = (*node.granted, request)
+            asker, number = message.body.segments[0].claim.owner, message.body.number
+            if message.origin in ("", self._settings.peer):
+                if (asker, number) in node.granted:
+                    raise Broken(f"request {number & 0xFFFF} of {asker} was granted twice")
+                node.granted = (*node.granted, (asker, number))
 
     def _told(self, lease: Lease) -> None:
         node = self._node
