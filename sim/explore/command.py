@@ -10,7 +10,7 @@ from dataclasses import replace
 from sim.explore.search import Result, explore
 from sim.explore.worlds import BY_NAME, World
 
-COLUMNS = "{:<18}{:>6}{:>9}{:>8}{:>7}{:>7}{:>10}{:>13}{:>12}{:>6}  {:<9}{:>9}"
+COLUMNS = "{:<18}{:>6}{:>9}{:>8}{:>7}{:>7}{:>10}{:>13}{:>13}{:>6}  {:<9}{:>9}"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +32,7 @@ def main(options: argparse.Namespace) -> int:
         print("Messages come in any order, late, or never.")
         print(
             COLUMNS.format(
-                "world", "peers", "requests", "crashes", "copies", "waits", "states", "transitions", "of a host",
+                "world", "peers", "requests", "crashes", "copies", "waits", "states", "transitions", "host states",
                 "depth", "complete", "states/s",
             )
         )  # fmt: skip
