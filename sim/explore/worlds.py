@@ -243,7 +243,7 @@ WORLDS = (
             Part(owns=((4, 8),)),
             Part(ringless=True, asks=(allocate("new"),)),
         ),
-        depth=20,
+        depth=26,
         crashes=1,
         crashing=(0,),
         late_links=((0, 2),),
