@@ -123,7 +123,7 @@ def a_witness_vouches(body: Body) -> bool:
     [
         danger("grant", granted, crashes=0),
         danger("claim", refused_as_it_is_in_use, waits=0, copies=0),
-        danger("release-and-move", a_rest_travels, copies=0),
+        danger("release-and-move", a_rest_travels, copies=0, requests=4),
         danger("three-grants", old_news_is_told, requests=1),
         danger("election-in-a-line", an_acceptor_tells_what_it_accepted, crashes=0),
         danger("election-in-a-line", a_lower_ballot_comes_too_late, crashes=0),
@@ -155,7 +155,7 @@ class Doubting(Hosts):
         return number
 
 
-@pytest.mark.parametrize(("world", "depth"), [("lost-grant", 12), ("restart-and-move", 7), ("newcomer", 9)])
+@pytest.mark.parametrize(("world", "depth"), [("lost-grant", 8), ("restart-and-move", 6), ("newcomer", 9)])
 def test_states_that_count_as_one_behave_as_one(monkeypatch: pytest.MonkeyPatch, world: str, depth: int) -> None:
     monkeypatch.setattr("sim.explore.search.Hosts", Doubting)
     search = Search(BY_NAME[world], lambda _: None)
