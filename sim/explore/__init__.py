@@ -1,4 +1,4 @@
-"""Every order of events in a small world of two or three real peers, breadth-first (docs/simulator.md).
+"""Every order of events in a small world of two to four real peers, breadth-first (docs/simulator.md).
 
 A step is one of these, at one host: a message arrives; the commit under way becomes durable; a user asks; time passes
 and the peer is woken; a crash and a restart. Hosts share nothing but messages, so what an event does to a host follows
