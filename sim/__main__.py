@@ -14,6 +14,7 @@ from typing import TextIO
 
 from ringipam.errors import RequestError
 from sim.campaign import Summary, campaign
+from sim.explore import command as explore_command
 from sim.faults import KINDS
 from sim.page import write_run
 from sim.record import Recorder
@@ -59,6 +60,9 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--nodes", type=_count, default=5)
         command.add_argument("--seconds", type=_seconds, default=80, help="simulated: half with faults, half to heal")
         command.add_argument("--faults", type=_faults, default="swarm", help="all, none, swarm, or NAME,NAME…")
+    small = commands.add_parser("explore", help="every order of events in small worlds")
+    explore_command.add_arguments(small)
+    small.set_defaults(do=explore_command.main)
     kinds = commands.add_parser("faults", help="the kinds of faults there are")
     kinds.set_defaults(do=_show_faults)
     return parser
