@@ -102,9 +102,7 @@ class Spreading:
 
     def _offer(self) -> None:
         state, neighbours = self._state, self._links.neighbours()
-        found = state.rumours.offer(state.rng.drawn(neighbours), len(neighbours))
-        if found is not None:
-            neighbour, offer = found
+        for neighbour, offer in state.rumours.offers(state.rng.drawn(neighbours), len(neighbours)):
             self._offered[neighbour] = offer
             self._router.send(neighbour, offer)
 

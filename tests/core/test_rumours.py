@@ -27,9 +27,8 @@ def test_a_rumour_reaches_everybody_within_twice_log2_rounds_and_nearly_everybod
         offers = []
         for name in names:
             others = [other for other in names if other != name]
-            found = peers[name].offer(rng.drawn(others), len(others)) if peers[name].hot else None
-            if found is not None:
-                offers.append((name, *found))
+            found = peers[name].offers(rng.drawn(others), len(others)) if peers[name].hot else []
+            offers += [(name, *offer) for offer in found]
         wants = [(name, to, offer, peers[to].offered(name, offer, now * 100)) for name, to, offer in offers]
         for name, to, offer, want in wants:
             for rumour in peers[name].wanted(to, offer, want):
@@ -47,10 +46,9 @@ def test_the_same_news_is_one_rumour_whoever_begins_it() -> None:
     donor.begin(NEWS, ())
     grantee.begin(NEWS, ())
 
-    offered = donor.offer(["b.2"], 1)
+    [(_, offer)] = donor.offers(["b.2"], 1)
 
-    assert offered is not None
-    assert grantee.offered("a.1", offered[1], 0) == Want(())
+    assert grantee.offered("a.1", offer, 0) == Want(())
 
 
 def test_what_is_on_its_way_is_not_asked_for_twice_until_it_is_late() -> None:
@@ -66,9 +64,10 @@ def test_a_rumour_that_everybody_asked_knows_already_is_offered_no_more() -> Non
     rumours.begin(NEWS, ())
     everybody = [f"h{n}.{n:x}" for n in range(100)]
     asked = 0
-    while (found := rumours.offer(everybody, len(everybody))) is not None:
-        asked += 1
-        rumours.wanted(found[0], found[1], Want(()))
+    while found := rumours.offers(everybody, len(everybody)):
+        asked += len(found)
+        for neighbour, offer in found:
+            rumours.wanted(neighbour, offer, Want(()))
 
     assert asked < 10
     assert not rumours.hot
