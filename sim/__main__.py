@@ -14,8 +14,8 @@ from typing import TextIO
 
 from ringipam.errors import RequestError
 from sim.campaign import Summary, campaign
-from sim.explore import command as explore_command
 from sim.compiled import build
+from sim.explore import command as explore_command
 from sim.faults import KINDS
 from sim.page import write_run
 from sim.record import Recorder
