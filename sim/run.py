@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import TextIO
 
 from ringipam.address import Cidr, parse_cidr
@@ -14,58 +12,18 @@ from sim.checkers.base import Checker
 from sim.checkers.healing import ConvergesInTime
 from sim.checkers.recovery import RisesFromEveryRecord
 from sim.cluster import World
-from sim.faults import Fault, draw, schedule
+from sim.faults import draw, schedule
 from sim.host import Host
 from sim.marks import Marks
+from sim.plan import Plan, Result
 from sim.trace import Trace
-from sim.workload import Ask, Script, Users
+from sim.workload import Script, Users
+
+__all__ = ["Plan", "Result", "Run", "run"]
 
 UNIVERSES = ("10.0.0.0/27", "10.0.0.0/26", "10.0.0.0/25", "10.0.0.0/24", "10.32.0.0/12", "fd00::/122", "fd00::/64")
 WHAT_IF = 50
 """Per mille of the seeds in which a second peer is built from the disk at every change."""
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """Everything that makes a run; equal plans give equal runs."""
-
-    seed: int
-    hosts: int = 5
-    seconds: int = 80
-    faults: str = "swarm"
-    only: tuple[Fault, ...] | None = None
-    """These faults instead of the drawn ones."""
-    asks: tuple[Ask, ...] | None = None
-    """These requests instead of the drawn ones."""
-    without: tuple[str, ...] = ()
-    """Hosts that are left out."""
-    mutant: str = ""
-    """The broken variant of the core that it runs on; see sim/mutants."""
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    plan: Plan
-    digest: str
-    events: int
-    messages: int
-    requests: int
-    answered: int
-    violation: str | None
-    """`CHECKER: at N ms: what`, or None."""
-    details: str = ""
-    """A traceback, where the core raised."""
-    marks: Mapping[str, int] = field(default_factory=dict)
-    """Which situations were reached, how often."""
-    converged_ms: int | None = None
-    """From the last fault to equal rings."""
-    expected_ms: int = 0
-    """In what time 99 % of all runs must be there."""
-
-    @property
-    def checker(self) -> str:
-        """Which property was broken, or "" """
-        return (self.violation or "").partition(":")[0]
 
 
 class _Recovering(Checker):
