@@ -5,7 +5,7 @@ STATE := $(CURDIR)/.state
 IPRANGE := 10.32.0.0/12
 
 .DEFAULT_GOAL := help
-.PHONY: help env launch test lint coverage bench campaign clean
+.PHONY: help env launch test lint coverage bench campaign mutants explore report clean
 
 help:            ## what there is
 	@grep -E '^[a-z]+: .*##|^[a-z]+:  .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
@@ -38,10 +38,22 @@ coverage: env    ## the tests again, with branch coverage
 
 bench: env       ## the figures of docs/performance.md
 	$(PY) -m benchmarks.latency
+	$(PY) -m benchmarks.gossip
+	$(PY) -m benchmarks.simulator
 
-campaign: env    ## 1,000 standard seeds and 20 long ones
-	$(PY) -m sim campaign --seeds 0..999
+campaign: env    ## 20,000 standard seeds and 20 long ones; goes on where it was broken off
+	@mkdir -p $(STATE)
+	$(PY) -m sim campaign --seeds 0..19999 --log $(STATE)/campaign.log
 	$(PY) -m sim campaign --seeds 0..19 --nodes 20 --seconds 600
+
+mutants: env     ## broken variants of the core: which checker catches each, within how many seeds
+	$(PY) -m sim mutants
+
+explore: env     ## every interleaving of small worlds
+	$(PY) -m sim explore
+
+report: env      ## predictions at 3 to 1,000 hosts, with plots
+	$(PY) -m sim report
 
 clean:           ## environment, caches and the state of `make launch`
 	rm -rf $(VENV) $(STATE) .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache build dist

@@ -160,6 +160,8 @@ class SpaceRequest:
     """Somebody waits: the last address may go too (safety.md S17)."""
     valid_ms: int
     """After so long in the donor's hands the request has expired."""
+    known: bytes = b""
+    """A fingerprint of what the asker knows of the range, salted with `number`: with a refusal it is told only news."""
 
 
 @dataclass(frozen=True, slots=True)

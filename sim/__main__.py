@@ -14,6 +14,8 @@ from typing import TextIO
 
 from ringipam.errors import RequestError
 from sim.campaign import Summary, campaign
+from sim.compiled import build
+from sim.explore import command as explore_command
 from sim.faults import KINDS
 from sim.page import write_run
 from sim.record import Recorder
@@ -72,6 +74,12 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--nodes", type=_count, default=5)
         command.add_argument("--seconds", type=_seconds, default=80, help="simulated: half with faults, half to heal")
         command.add_argument("--faults", type=_faults, default="swarm", help="all, none, swarm, or NAME,NAME…")
+    small = commands.add_parser("explore", help="every order of events in small worlds")
+    explore_command.add_arguments(small)
+    small.set_defaults(do=explore_command.main)
+    fast = commands.add_parser("compile", help="a copy that runs campaigns faster, by mypyc")
+    fast.add_argument("directory", type=Path)
+    fast.set_defaults(do=_compile)
     kinds = commands.add_parser("faults", help="the kinds of faults there are")
     kinds.set_defaults(do=_show_faults)
     return parser
@@ -213,6 +221,12 @@ def _print(summary: Summary, faults: str) -> None:
     print(f"{len(summary.marks)} situations reached, {len(unreached)} never" + ("" if unreached else "."))
     for mark in unreached:
         print(f"  never: {mark}")
+
+
+def _compile(options: argparse.Namespace) -> int:
+    build(options.directory)
+    print(f"compiled; for a campaign: cd {options.directory} && {sys.executable} -m sim campaign --seeds 0..19999")
+    return 0
 
 
 def _show_faults(options: argparse.Namespace) -> int:

@@ -24,7 +24,19 @@ from sim.trace import Trace
 START_MS = 1_767_225_600_000
 """The wall clock of every host begins about here: 2026-01-01."""
 
-HOOKS = ("stepped", "changed", "committed", "restarted", "crashed", "wiped", "asked", "answered", "healed", "finished")
+HOOKS = (
+    "stepped",
+    "acted",
+    "changed",
+    "committed",
+    "restarted",
+    "crashed",
+    "wiped",
+    "asked",
+    "answered",
+    "healed",
+    "finished",
+)
 """What a checker may look at."""
 
 
@@ -80,6 +92,7 @@ class World:
         housekeeping_ms: int = 10_000,
         trace: Trace | None = None,
         start: bool = True,
+        checked: bool = True,
     ) -> None:
         names = [f"h{n}" for n in range(1, hosts + 1)] if isinstance(hosts, int) else list(hosts)
         rng = Rng(seed)
@@ -115,7 +128,8 @@ class World:
         for name in names:
             peers = dial(name) if dial is not None else [other for other in names if other != name]
             self.add_host(name, init(name) if callable(init) else init, peers)
-        for checker in all_checkers(self):
+        self._rehook()
+        for checker in all_checkers(self) if checked else ():
             self.watch(checker)
         if start:
             for host in self.hosts.values():
@@ -143,11 +157,14 @@ class World:
         Whoever is `first` also sees the step at which another finds a violation.
         """
         self.checkers.insert(0 if first else len(self.checkers), checker)
+        self._rehook()
+
+    def _rehook(self) -> None:
         self._hooks = {
             name: [getattr(c, name) for c in self.checkers if getattr(type(c), name) is not getattr(Checker, name)]
             for name in HOOKS
         }
-        self._on_step, self._on_change = self._hooks["stepped"], self._hooks["changed"]
+        self._on_step, self._on_act, self._on_change = (self._hooks[name] for name in ("stepped", "acted", "changed"))
 
     def mark(self, situation: str) -> None:
         """The run has been here: a campaign that never was proves nothing about it."""
@@ -286,16 +303,20 @@ class World:
     # ── what hosts report ────────────────────────────────────────────────────────────────────────
 
     def stepped(self, host: Host, event: Event | None, effects: list[Effect]) -> None:
-        self.trace.step(self.elapsed_ms, host.name, event, effects)
+        self.trace.step(self.loop.now - START_MS, host.name, event, effects)
+        for hook in self._on_step:
+            hook(host, event, effects)
+        if not effects and type(event) is not Asked and type(event) is not Cancelled:
+            return
         changes: tuple[Change, ...] = ()
         for effect in effects:
-            if type(effect) is Reply:
+            if type(effect) is Persist:
+                changes += effect.changes
+            elif type(effect) is Reply:
                 request = self.requests[effect.request]
                 request.decided = True
                 request.waited = type(event) is not Asked
-            elif type(effect) is Persist:
-                changes += effect.changes
-        for hook in self._on_step:
+        for hook in self._on_act:
             hook(host, event, effects)
         if changes:
             for hook in self._on_change:

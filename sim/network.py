@@ -279,5 +279,6 @@ class Network:
             self.mark(what)
 
     def _delay(self, source: str, target: str) -> int:
-        delay = self._rng.between(*self.weather.delay_ms)
+        low, high = self.weather.delay_ms
+        delay = low + self._rng.below(high - low + 1)
         return delay + self._slow.get((source, target), 0) if self._slow else delay

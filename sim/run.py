@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import TextIO
 
 from ringipam.address import Cidr, parse_cidr
@@ -15,64 +13,19 @@ from sim.checkers.base import Checker
 from sim.checkers.healing import ConvergesInTime
 from sim.checkers.recovery import RisesFromEveryRecord
 from sim.cluster import World
-from sim.faults import Fault, draw, schedule
+from sim.faults import draw, schedule
 from sim.host import Host
 from sim.marks import Marks
+from sim.plan import Plan, Result
 from sim.trace import Trace
-from sim.workload import Ask, Script, Users
+from sim.workload import Script, Users
+
+__all__ = ["Plan", "Result", "Run", "run"]
 
 UNIVERSES = ("10.0.0.0/27", "10.0.0.0/26", "10.0.0.0/25", "10.0.0.0/24", "10.32.0.0/12", "fd00::/122", "fd00::/64")
 WANTING_MS = 20_000
-WHAT_IF = 200
+WHAT_IF = 50
 """Per mille of the seeds in which a second peer is built from the disk at every change."""
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """Everything that makes a run; equal plans give equal runs."""
-
-    seed: int
-    hosts: int = 5
-    seconds: int = 80
-    faults: str = "swarm"
-    only: tuple[Fault, ...] | None = None
-    """These faults instead of the drawn ones."""
-    asks: tuple[Ask, ...] | None = None
-    """These requests instead of the drawn ones."""
-    without: tuple[str, ...] = ()
-    """Hosts that are left out."""
-    mutant: str = ""
-    """The broken variant of the core that it runs on; see sim/mutants."""
-
-    @property
-    def faulty_ms(self) -> int:
-        """How long faults strike; what they last on, they last at most 12 s more."""
-        return self.seconds * 500
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    plan: Plan
-    digest: str
-    events: int
-    messages: int
-    requests: int
-    answered: int
-    violation: str | None
-    """`CHECKER: at N ms: what`, or None."""
-    details: str = ""
-    """A traceback, where the core raised."""
-    marks: Mapping[str, int] = field(default_factory=dict)
-    """Which situations were reached, how often."""
-    converged_ms: int | None = None
-    """From the last fault to equal rings."""
-    expected_ms: int = 0
-    """In what time 99 % of all runs must be there."""
-
-    @property
-    def checker(self) -> str:
-        """Which property was broken, or "" """
-        return (self.violation or "").partition(":")[0]
 
 
 class _Recovering(Checker):
@@ -103,10 +56,11 @@ class _Wanting(Checker):
 class Run:
     """A run that is ready to begin: its world can be watched, its faults and requests looked at."""
 
-    def __init__(self, plan: Plan, trace_file: TextIO | None = None) -> None:
+    def __init__(self, plan: Plan, trace_file: TextIO | None = None, *, checked: bool = True) -> None:
+        """Without its checkers a run tells only how fast it goes."""
         self.plan = plan
         rng = Rng(plan.seed)
-        self.world = world = _world(plan, rng.fork(), Trace(trace_file))
+        self.world = world = _world(plan, rng.fork(), Trace(trace_file), checked)
         self._start_rng = rng.fork()
         self.users: Users | Script = Users(
             world,
@@ -120,14 +74,15 @@ class Run:
             self.faults = list(plan.only)
         else:
             self.faults = draw(faults_rng, plan.faults, list(world.hosts), plan.faulty_ms)
-        if rng.chance(WHAT_IF):
+        if rng.chance(WHAT_IF) and checked:
             world.watch(RisesFromEveryRecord(world))
         if plan.asks is not None:
             self.users = Script(world, plan.asks)
             world.watch(_Wanting(world))
         else:
             world.watch(_Recovering(world, self.users))
-        world.watch(Marks(world))
+        if checked:
+            world.watch(Marks(world))
 
     def complete(self) -> Result:
         """Run to the end or the first violation."""
@@ -168,7 +123,7 @@ def run(plan: Plan, trace_file: TextIO | None = None) -> Result:
     return Run(plan, trace_file).complete()
 
 
-def _world(plan: Plan, rng: Rng, trace: Trace) -> World:
+def _world(plan: Plan, rng: Rng, trace: Trace, checked: bool) -> World:
     """How the ring begins is part of the seed too."""
     mode = rng.pick(("consensus", "consensus", "listed", "alone", "seed"))
     names = [name for name in (f"h{n}" for n in range(1, plan.hosts + 1)) if name not in plan.without]
@@ -192,8 +147,9 @@ def _world(plan: Plan, rng: Rng, trace: Trace) -> World:
         init=init,
         codec=rng.chance(150),
         quarantine_ms=rng.pick((0, 2_000, 30_000)),
-        housekeeping_ms=rng.pick((300, 10_000)),
+        housekeeping_ms=rng.pick((1_000, 10_000)),
         trace=trace,
+        checked=checked,
         start=False,
     )
 

@@ -119,6 +119,7 @@ BODIES: dict[type, st.SearchStrategy[Any]] = {
         st.booleans(),
         st.booleans(),
         counts,
+        digests,
     ),
     messages.Grant: st.builds(messages.Grant, counts, segments, some(extents(Rest, counts))),
     messages.Denied: st.builds(messages.Denied, counts, st.sampled_from(Denial), st.just("") | ids, segments, widths),

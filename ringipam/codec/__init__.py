@@ -4,9 +4,9 @@ A message is a msgpack array that begins with the number of its kind. The tables
 grow, and so do the arrays: elements behind those known here are skipped, as newer peers may send more.
 
 * An address is an integer below 2**63, else its big-endian bytes; so are counts of addresses. A range is its
-  start and its size.
-* Peer ids stand once in an envelope, in a table that begins with origin and target; everywhere else a peer is its
-  index there, or nil for "nobody".
+  start and its size; in lists of segments and of fingerprints the start is counted from the end of the range before.
+* Peer ids stand once in an envelope, in a table; everywhere else a peer is its index there, or nil for "nobody".
+  Origin and target are named only where an envelope is relayed.
 * What may be absent is a list of none or one.
 """
 

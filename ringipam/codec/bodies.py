@@ -134,13 +134,15 @@ def _put_space_request(body: SpaceRequest, peers: PeerTable) -> list[object]:
         body.exact,
         body.urgent,
         body.valid_ms,
+        body.known,
     ]
 
 
 def _read_space_request(reader: Reader) -> SpaceRequest:
     number = reader.uint(COUNT_MAX)
     start, end = reader.extent()
-    return SpaceRequest(number, start, end, reader.wide(), reader.flag(), reader.flag(), reader.uint(COUNT_MAX))
+    want, exact, urgent, valid_ms = reader.wide(), reader.flag(), reader.flag(), reader.uint(COUNT_MAX)
+    return SpaceRequest(number, start, end, want, exact, urgent, valid_ms, reader.digest())
 
 
 def _put_grant(body: Grant, peers: PeerTable) -> list[object]:
@@ -289,7 +291,7 @@ BODIES = (
     Kind(4, Accepted, 1, _put_accepted, _read_accepted),
     Kind(5, Rejected, 3, _put_rejected, _read_rejected),
     Kind(6, Nudge, 0, _put_nudge, _read_nudge),
-    Kind(7, SpaceRequest, 7, _put_space_request, _read_space_request),
+    Kind(7, SpaceRequest, 8, _put_space_request, _read_space_request),
     Kind(8, Grant, 3, _put_grant, _read_grant),
     Kind(9, Denied, 5, _put_denied, _read_denied),
     Kind(10, Introduce, 1, _put_introduce, _read_introduce),

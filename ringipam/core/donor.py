@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from itertools import islice
 
 from ringipam.address import Range
+from ringipam.claim import Segment
 from ringipam.core.durable import PutAnswered
 from ringipam.core.routing import Router
+from ringipam.core.search import known_of
 from ringipam.core.state import State
 from ringipam.messages import Denial, Denied, Grant, Introduce, Introduced, Rest, SpaceRequest
 
@@ -110,12 +112,14 @@ class Donor:
         if reason in (Denial.NO_SPACE, Denial.NOT_OWNER) and sum(owners.values()) < request.end - request.start:
             reason = Denial.NOT_YET
         state.answered[asker] = request.number
-        granted = (
-            segment
-            for segment in state.ring.segments(request.start, request.end)
-            if segment.claim.version > 1 and segment.claim.owner != state.me
-        )
-        told = tuple(islice(granted, SEGMENTS_TOLD_MAX))
+        told: tuple[Segment, ...] = ()
+        if request.known != known_of(state.ring, Range(request.start, request.end), request.number):
+            granted = (
+                segment
+                for segment in state.ring.segments(request.start, request.end)
+                if segment.claim.version > 1 and segment.claim.owner != state.me
+            )
+            told = tuple(islice(granted, SEGMENTS_TOLD_MAX))
         self._router.send(asker, Denied(request.number, reason, holder, told, owners.get(state.me, 0)))
 
     # ── newcomers (S4) ───────────────────────────────────────────────────────────────────────────

@@ -15,6 +15,8 @@ from ringipam.core.routing import Router
 from ringipam.core.settings import NEVER, name_of
 from ringipam.core.state import State
 from ringipam.messages import Denial, Denied, SpaceRequest
+from ringipam.ring.fingerprint import fingerprint
+from ringipam.ring.ring import Ring
 
 PREFETCH_REST_MS = 10_000
 """After a denied prefetch; nobody waits for it."""
@@ -70,6 +72,11 @@ class Key(NamedTuple):
 
 FOR_NOW = (Denial.NO_WITNESS, Denial.NOT_YET)
 """Refusals that may soon be otherwise: the donor is asked again."""
+
+
+def known_of(ring: Ring, wanted: Range, number: int) -> bytes:
+    """What stands in request `number` for what `ring` says of the wanted range."""
+    return fingerprint(ring, *wanted, number.to_bytes(8, "big"))
 
 
 class Searches:
@@ -177,7 +184,9 @@ class Searches:
         search.asking = _Asking(donor, number, state.now + patience)
         urgent = bool(search.seekers)
         start, end = search.wanted
-        self._router.send(donor, SpaceRequest(number, start, end, search.want, search.exact, urgent, patience))
+        assert state.ring is not None
+        known = known_of(state.ring, search.wanted, number)
+        self._router.send(donor, SpaceRequest(number, start, end, search.want, search.exact, urgent, patience, known))
 
     # ── answers ──────────────────────────────────────────────────────────────────────────────────
 

@@ -47,6 +47,8 @@ class Spreading:
         self._publish_ms = state.now
         self._free_ms = state.now
         self._offered: dict[str, Offer] = {}
+        self._parts: RingParts | None = None
+        self._parts_at = -1
 
     # ── time ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -100,18 +102,23 @@ class Spreading:
 
     def _offer(self) -> None:
         state, neighbours = self._state, self._links.neighbours()
-        found = state.rumours.offer(state.rng.drawn(neighbours), len(neighbours))
-        if found is not None:
-            neighbour, offer = found
+        for neighbour, offer in state.rumours.offers(state.rng.drawn(neighbours), len(neighbours)):
             self._offered[neighbour] = offer
             self._router.send(neighbour, offer)
 
     def reconcile(self, neighbour: str) -> None:
         """Begin an exchange: whatever one side lacks, it gets."""
+        salt = self._state.rng.bits64().to_bytes(8, "big")
+        self._router.send(neighbour, opening(self._ring_parts(), self._state.members.roster, salt))
+
+    def _ring_parts(self) -> RingParts:
+        """Remembered until the ring changes: at rest every exchange asks for all of it."""
         state = self._state
         assert state.ring is not None
-        salt = state.rng.bits64().to_bytes(8, "big")
-        self._router.send(neighbour, opening(state.ring, state.members.roster, salt))
+        if self._parts is None or self._parts_at != state.ring_changes:
+            self._parts_at = state.ring_changes
+            self._parts = RingParts(state.ring)
+        return self._parts
 
     # ── messages ─────────────────────────────────────────────────────────────────────────────────
 
@@ -140,8 +147,7 @@ class Spreading:
 
     def opened(self, sender: str, digest: Digest) -> None:
         state = self._state
-        assert state.ring is not None
-        ring, roster, salt = RingParts(state.ring), state.members.roster, digest.salt
+        ring, roster, salt = self._ring_parts(), state.members.roster, digest.salt
         if ring.fingerprint(*state.extent, salt) != digest.ring:
             self._router.send(sender, Compare(salt, tuple(prints(ring, *state.extent, salt))))
         if roster.fingerprint(*POSITIONS, salt) != digest.members:
@@ -151,7 +157,7 @@ class Spreading:
         state = self._state
         assert state.ring is not None
         check_ranges(compare.prints, state.extent)
-        finer, differing = narrowed(RingParts(state.ring), compare.prints, compare.salt)
+        finer, differing = narrowed(self._ring_parts(), compare.prints, compare.salt)
         for page in _pages(finer, PRINTS_PAGE):
             self._router.send(sender, Compare(compare.salt, page))
         for ranges in telling(state.ring, differing):

@@ -15,7 +15,7 @@ from ringipam.address import Range
 from ringipam.claim import Segment
 from ringipam.gossip.roster import POSITIONS, Roster
 from ringipam.messages import Digest, Print, Ranges
-from ringipam.ring.fingerprint import fingerprint, pieces
+from ringipam.ring.fingerprint import content, digest_of, pieces
 from ringipam.ring.ring import Ring
 
 PARTS = 8
@@ -41,19 +41,22 @@ class Parted(Protocol):
         """Whether there are so few things that telling them is cheaper than narrowing further."""
 
 
-class RingParts(NamedTuple):
-    """A ring, as it is compared."""
+class RingParts:
+    """A ring as it is compared, as long as it does not change."""
 
-    ring: Ring
+    def __init__(self, ring: Ring) -> None:
+        self._ring = ring
+        self.whole = content(ring, *ring.universe)
 
     def fingerprint(self, lo: int, hi: int, salt: bytes) -> bytes:
-        return fingerprint(self.ring, lo, hi, salt)
+        whole = (lo, hi) == self._ring.universe
+        return digest_of(self.whole if whole else content(self._ring, lo, hi), salt)
 
     def pieces(self, lo: int, hi: int, parts: int) -> list[Range]:
-        return pieces(self.ring, lo, hi, parts)
+        return pieces(self._ring, lo, hi, parts)
 
     def few(self, lo: int, hi: int) -> bool:
-        return len(list(islice(self.ring.segments(lo, hi), LEAF_TOKENS + 1))) <= LEAF_TOKENS
+        return len(list(islice(self._ring.segments(lo, hi), LEAF_TOKENS + 1))) <= LEAF_TOKENS
 
 
 class Narrowed(NamedTuple):
@@ -65,9 +68,9 @@ class Narrowed(NamedTuple):
     """There it holds little: that is to be told."""
 
 
-def opening(ring: Ring, roster: Roster, salt: bytes) -> Digest:
+def opening(ring: RingParts, roster: Roster, salt: bytes) -> Digest:
     """The first message of an exchange."""
-    return Digest(salt, fingerprint(ring, *ring.universe, salt), roster.fingerprint(*POSITIONS, salt))
+    return Digest(salt, digest_of(ring.whole, salt), roster.fingerprint(*POSITIONS, salt))
 
 
 def prints(mine: Parted, lo: int, hi: int, salt: bytes) -> list[Print]:

@@ -16,7 +16,9 @@ from ringipam.messages import Member, Offer, Rumour, Want
 HOT_MAX = 2_000
 SEEN_MAX = 20_000
 OFFER_MAX = 500
-REFUSALS_MAX = 5
+FANOUT = 2
+"""How many neighbours are offered something in a round."""
+REFUSALS_MAX = 6
 PATIENCE_MS = 300
 """How long a rumour that was asked for may take before another is asked."""
 
@@ -71,8 +73,8 @@ class Rumours:
         """This rumour arrived and was no news: do not fetch it again."""
         self._remember(rumour)
 
-    def offer(self, neighbours: Iterable[str], count: int) -> tuple[str, Offer] | None:
-        """The next offer, to the first of the `count` `neighbours` (in random order) that lacks something hot.
+    def offers(self, neighbours: Iterable[str], count: int) -> list[tuple[str, Offer]]:
+        """The offers of a round, to the first of the `count` `neighbours` (in random order) that lack something hot.
 
         A rumour cools when all neighbours have it, or so many that were offered it that everybody has it with high
         probability (the feedback of Demers et al., "Epidemic Algorithms", 1987), or when nobody answers any more.
@@ -81,14 +83,18 @@ class Rumours:
         cold = [n for n, hot in self._hot.items() if hot.offers >= limit or hot.refusals >= REFUSALS_MAX]
         for number in cold:
             del self._hot[number]
+        found: list[tuple[str, Offer]] = []
         for neighbour in neighbours:
             fresh = [number for number, hot in self._hot.items() if neighbour not in hot.known_by][:OFFER_MAX]
             if fresh:
                 for number in fresh:
                     self._hot[number].offers += 1
-                return neighbour, Offer(tuple(fresh))
-        self._hot.clear()
-        return None
+                found.append((neighbour, Offer(tuple(fresh))))
+                if len(found) == FANOUT:
+                    return found
+        if not found:
+            self._hot.clear()
+        return found
 
     def offered(self, sender: str, offer: Offer, now: int) -> Want:
         """Which of the offered rumours are wanted; the answer also tells the sender which ones are not.

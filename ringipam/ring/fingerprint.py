@@ -20,12 +20,20 @@ ADDRESS_SIZE = 17
 
 def fingerprint(ring: Ring, lo: int, hi: int, salt: bytes) -> bytes:
     """The fingerprint of what `ring` says of `[lo, hi)`; O(tokens in it)."""
+    return digest_of(content(ring, lo, hi), salt)
+
+
+def content(ring: Ring, lo: int, hi: int) -> bytes:
+    """All that `ring` says of `[lo, hi)`, so that rings that differ there say different things."""
     starts, claims = ring.columns(lo, hi)
-    digest = blake2b(digest_size=FINGERPRINT_SIZE, key=salt)
-    # How many there are, so that no start can pass for a claim; where the last one ends.
-    digest.update(len(starts).to_bytes(ADDRESS_SIZE, "big") + min(hi, ring.universe.end).to_bytes(ADDRESS_SIZE, "big"))
-    digest.update(b"".join(map(_encoded, starts, claims)))
-    return digest.digest()
+    # How many there are, and where the last one ends.
+    head = len(starts).to_bytes(ADDRESS_SIZE, "big") + min(hi, ring.universe.end).to_bytes(ADDRESS_SIZE, "big")
+    return head + b"".join(map(_encoded, starts, claims))
+
+
+def digest_of(said: bytes, salt: bytes) -> bytes:
+    """The fingerprint of such content."""
+    return blake2b(said, digest_size=FINGERPRINT_SIZE, key=salt).digest()
 
 
 def pieces(ring: Ring, lo: int, hi: int, parts: int = 16) -> list[Range]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import trio
 
@@ -15,8 +16,8 @@ class Clock:
     the time then agree.
     """
 
-    def __init__(self) -> None:
-        self._base_s = time.time() - trio.current_time()
+    def __init__(self, wall_s: Callable[[], float] = time.time) -> None:
+        self._base_s = wall_s() - trio.current_time()
 
     def now(self) -> int:
         """Milliseconds since 1970, by the wall clock as it stood when this clock was made."""

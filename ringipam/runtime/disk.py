@@ -11,6 +11,7 @@ import trio
 
 from ringipam.core.durable import Change, PutMeta, Stored
 from ringipam.errors import StoreError
+from ringipam.runtime.outside import Outside
 from ringipam.store.store import Store
 from ringipam.store.writer import Writer
 
@@ -18,16 +19,16 @@ T = TypeVar("T")
 
 
 @asynccontextmanager
-async def open_disk(directory: Path, family: int, store_type: type[Store] = Store) -> AsyncIterator[Disk]:
+async def open_disk(directory: Path, family: int, outside: Outside) -> AsyncIterator[Disk]:
     """The node's data; raises StoreError if the directory cannot be used."""
-    store = await trio.to_thread.run_sync(store_type.open, directory, family)
-    writer = Writer(store)
+    store = await outside.in_thread(outside.store_type.open, directory, family)
+    writer = outside.writer_type(store)
     try:
         yield Disk(store, writer)
     finally:
         with trio.CancelScope(shield=True):
-            await trio.to_thread.run_sync(writer.stop)
-            await trio.to_thread.run_sync(store.close)
+            await outside.in_thread(writer.stop)
+            await outside.in_thread(store.close)
 
 
 class Disk:

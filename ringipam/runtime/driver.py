@@ -88,7 +88,7 @@ class Driver:
 
     def happened(self, event: Event) -> None:
         """Let the peer know, and carry out what it wants; raises PeerError if it refuses what another peer sent."""
-        if self.failure is not None or self._closing:
+        if self._deaf:
             return
         try:
             effects = self._peer.step(event, self._clock.now())
@@ -121,8 +121,8 @@ class Driver:
         return question.answer
 
     async def keep_time(self) -> None:
-        """Wake the peer at its deadlines, until cancelled."""
-        while True:
+        """Wake the peer at its deadlines, as long as it takes events."""
+        while not self._deaf:
             with trio.CancelScope() as self._alarm:
                 self._alarm_ms = None
                 self._set_alarm()
@@ -130,6 +130,10 @@ class Driver:
             deadline = self._peer.deadline
             if deadline is not None and self._clock.now() >= deadline:
                 self.happened(DeadlinePassed())
+
+    @property
+    def _deaf(self) -> bool:
+        return self._closing or self.failure is not None
 
     async def failed(self) -> StoreError:
         """Why this life is over, as soon as it is."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+from collections.abc import Callable
 
 from ringipam.config import Config, format_endpoint, parse_endpoint, parse_init
 from ringipam.core.durable import Change, PutMeta, Stored
@@ -10,11 +10,11 @@ from ringipam.core.identity import seeded_uid
 from ringipam.core.settings import Settings, name_of
 from ringipam.errors import StoreError
 
-UID_BYTES = 6
+UID_BITS = 48
 WILDCARDS = ("", "0.0.0.0", "::")
 
 
-def first_facts(config: Config, stored: Stored) -> tuple[Change, ...]:
+def first_facts(config: Config, stored: Stored, random_bits: Callable[[int], int]) -> tuple[Change, ...]:
     """What must be durable before anything else is done: on a first start the peer's id and universe, else nothing.
 
     Raises StoreError if the data are another peer's, or of another universe.
@@ -22,7 +22,7 @@ def first_facts(config: Config, stored: Stored) -> tuple[Change, ...]:
     peer = stored.meta.get("peer")
     if peer is None:
         uid = seeded_uid(parse_init(config.init, config.peers), config.universe, config.name)
-        uid = uid or secrets.token_hex(UID_BYTES)
+        uid = uid or f"{random_bits(UID_BITS):0{UID_BITS // 4}x}"
         return PutMeta("peer", f"{config.name}.{uid}"), PutMeta("universe", str(config.universe))
     anew = f"or move {config.data_dir} away to begin anew as a new peer"
     universe = stored.meta.get("universe")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import secrets
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from itertools import count
@@ -22,42 +21,43 @@ from ringipam.runtime.disk import Disk, open_disk
 from ringipam.runtime.driver import Driver, Outcome
 from ringipam.runtime.hostroutes import overlaps
 from ringipam.runtime.identity import first_facts, settings
+from ringipam.runtime.outside import Outside
 from ringipam.runtime.ratelimit import RateLimitedLog
 from ringipam.runtime.standstill import Standstill
 from ringipam.runtime.tls import Contexts, contexts, doubt
 from ringipam.runtime.transport import Transport, bound_to, open_listeners
 from ringipam.runtime.verbs import Verbs
-from ringipam.store.store import Store
 
 RETRY_S_MIN = 0.5
 RETRY_S_MAX = 5.0
+MACHINE = Outside()
 
 logger = logging.getLogger("ringipam")
 
 
 @asynccontextmanager
-async def open_node(config: Config, store_type: type[Store] = Store) -> AsyncIterator[Node]:
+async def open_node(config: Config, outside: Outside = MACHINE) -> AsyncIterator[Node]:
     """A node that lives in the background of the `async with` block.
 
     Raises RequestError if it cannot listen or its credentials are no good, StoreError if the data directory cannot
     be used or is another peer's. At the end of the block, requests under way get NotReadyError, and what was decided
     is made durable.
     """
-    async with open_disk(config.data_dir, config.universe.family, store_type) as disk:
-        stored = await _identified(config, disk)
-        pair = await trio.to_thread.run_sync(contexts, config)
+    async with open_disk(config.data_dir, config.universe.family, outside) as disk:
+        stored = await _identified(config, disk, outside)
+        pair = await outside.in_thread(contexts, config)
         listeners = await open_listeners(config.listen_on)
         try:
-            async with _running(Node(config, disk, listeners, pair), stored) as node:
+            async with _running(Node(config, disk, listeners, pair, outside), stored) as node:
                 yield node
         finally:
             for listener in listeners:
                 listener.socket.close()
 
 
-async def _identified(config: Config, disk: Disk) -> Stored:
+async def _identified(config: Config, disk: Disk, outside: Outside) -> Stored:
     stored = await disk.load()
-    facts = first_facts(config, stored)
+    facts = first_facts(config, stored, outside.random_bits)
     if facts:
         await disk.commit(facts)
         stored = await disk.load()
@@ -88,7 +88,12 @@ class Node(Verbs):
     """What `open_node` gives. Its methods may be called from any task of the same `trio.run`."""
 
     def __init__(
-        self, config: Config, disk: Disk, listeners: Sequence[trio.SocketListener], pair: Contexts | None
+        self,
+        config: Config,
+        disk: Disk,
+        listeners: Sequence[trio.SocketListener],
+        pair: Contexts | None,
+        outside: Outside,
     ) -> None:
         self.config = config
         self.warnings: list[str] = []
@@ -96,7 +101,8 @@ class Node(Verbs):
         self._disk = disk
         self._listeners = listeners
         self._contexts = pair
-        self._clock = Clock()
+        self._outside = outside
+        self._clock = Clock(outside.wall_s)
         self._log = RateLimitedLog(logger)
         self._numbers = count(1)
         self._driver: Driver | None = None
@@ -145,7 +151,7 @@ class Node(Verbs):
 
     async def _live(self, stored: Stored, task_status: trio.TaskStatus[None]) -> None:
         """Everything a peer has in memory, its connections too, from the disk to the first failed commit."""
-        peer = Peer(self._part(stored), stored, Rng(secrets.randbits(64)), self._clock.now())
+        peer = Peer(self._part(stored), stored, Rng(self._outside.random_bits(64)), self._clock.now())
         transport = Transport(self._listeners, self._contexts, self._log)
         driver = Driver(peer, self._disk.submit, self._clock, transport, self._numbers)
         async with trio.open_nursery() as nursery:
@@ -190,7 +196,7 @@ class Node(Verbs):
         """Look for what an operator should know of this host."""
         if self._contexts is not None and (why := doubt(self._contexts)):
             self._warn(f"no peer will accept this node's certificate: {why}")
-        for warning in await trio.to_thread.run_sync(overlaps, self.config, abandon_on_cancel=True):
+        for warning in await self._outside.in_thread(overlaps, self.config, abandon_on_cancel=True):
             self._warn(warning)
 
     def _warn(self, text: str) -> None:

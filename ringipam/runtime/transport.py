@@ -57,6 +57,7 @@ class Transport:
         self._numbers = count(1)
         self._links: dict[int, Link] = {}
         self._strangers: dict[int, trio.CancelScope] = {}  # oldest first
+        self._ended = False
         self._nursery: trio.Nursery
         self._deliver: Deliver
 
@@ -67,9 +68,15 @@ class Transport:
             for listener in self._listeners:
                 self._nursery.start_soon(self._accept_all, listener)
             task_status.started()
+            try:
+                await trio.sleep_forever()
+            finally:
+                self._ended = True
 
     def dial(self, address: str) -> None:
-        self._nursery.start_soon(self._dial, address)
+        """Nothing once `run` has been cancelled: a driver's last commit may still let a dial out then."""
+        if not self._ended:
+            self._nursery.start_soon(self._dial, address)
 
     def send(self, link: int, message: Message) -> None:
         """Best effort: a link that is gone or congested loses it."""

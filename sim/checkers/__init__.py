@@ -32,6 +32,7 @@ def all_checkers(world: World) -> list[Checker]:
     from sim.checkers.records import OneRecordAStep
     from sim.checkers.releases import ReleasesFreeTheirOwn
     from sim.checkers.requests import SpaceIsGrantedOnce
+    from sim.checkers.size import RingStaysSmall
     from sim.checkers.synced import DiskHoldsWhatMemoryDoes
     from sim.checkers.truth import NoSpaceIsTrue
 
@@ -57,5 +58,6 @@ def all_checkers(world: World) -> list[Checker]:
         ConvergesInTime,
         Convergence,
         NothingLeaks,
+        RingStaysSmall,
     )
     return [kind(world) for kind in kinds]

@@ -20,7 +20,7 @@ class EveryLeaseWasAskedFor(Checker):
         super().__init__(world)
         self._waiting: dict[str, dict[int, str]] = {}  # host → request → id
 
-    def stepped(self, host: Host, event: Event | None, effects: list[Effect]) -> None:
+    def acted(self, host: Host, event: Event | None, effects: list[Effect]) -> None:
         waiting = self._waiting.setdefault(host.name, {})
         if type(event) is Asked:
             if isinstance(event.verb, Allocate | ClaimAddress):

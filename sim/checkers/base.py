@@ -33,6 +33,9 @@ class Checker:
     def stepped(self, host: Host, event: Event | None, effects: list[Effect]) -> None:
         """After every step of a peer; `event` is None for its start."""
 
+    def acted(self, host: Host, event: Event | None, effects: list[Effect]) -> None:
+        """After a step that has effects, or in which a user asked or left."""
+
     def changed(self, host: Host, event: Event | None, effects: list[Effect], changes: tuple[Change, ...]) -> None:
         """After a step that asks for something to be kept: `changes`, of which there are some."""
 

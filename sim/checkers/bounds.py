@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from sim.host import Host
 
 EVERY = 200
-"""Steps of a host between two looks at its queues."""
+"""Acts of a host between two looks at its queues."""
 WINDOW_MS = 10_000
 MESSAGES_MAX = 4_000
 MESSAGES_PER_HOST_MAX = 400
@@ -25,16 +25,15 @@ class NothingGrowsWithoutBound(Checker):
         self._steps: dict[str, int] = {}
         self._said: dict[str, tuple[int, int]] = {}  # host → window, messages in it
 
-    def stepped(self, host: Host, event: Event | None, effects: list[Effect]) -> None:
+    def acted(self, host: Host, event: Event | None, effects: list[Effect]) -> None:
         name = host.name
         steps = self._steps[name] = self._steps.get(name, 0) + 1
-        if effects:
-            said = 0
-            for effect in effects:
-                if type(effect) is Send:
-                    said += 1
-            if said:
-                self._count(name, said)
+        said = 0
+        for effect in effects:
+            if type(effect) is Send:
+                said += 1
+        if said:
+            self._count(name, said)
         if steps % EVERY == 0:
             self._look(host)
 

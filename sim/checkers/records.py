@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class OneRecordAStep(Checker):
-    def stepped(self, host: Host, event: Event | None, effects: list[Effect]) -> None:
+    def acted(self, host: Host, event: Event | None, effects: list[Effect]) -> None:
         for effect in effects[1:]:
             if type(effect) is Persist:
                 what = type(event).__name__ if event is not None else "the start"

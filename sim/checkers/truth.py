@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ringipam.address import Range
+from ringipam.core.durable import Change
 from ringipam.core.events import Allocate, Effect, Event
 from ringipam.errors import NoSpaceError, RequestTimeoutError
 from sim.checkers.base import Checker
@@ -35,10 +36,16 @@ class NoSpaceIsTrue(Checker):
     def _free(self, host: Host, wanted: Range) -> int:
         return host.peer.free_in(wanted, at_most=1) if host.peer is not None else 0
 
-    def stepped(self, host: Host, event: Event | None, effects: list[Effect]) -> None:
+    def changed(self, host: Host, event: Event | None, effects: list[Effect], changes: tuple[Change, ...]) -> None:
         for wanted, least in self._open.values() if self._open else ():
-            if least.get(host.name) and not self._free(host, wanted):
+            if host.name in least and not self._free(host, wanted):
                 del least[host.name]
+
+    def crashed(self, host: Host) -> None:
+        for _, least in self._open.values():
+            least.pop(host.name, None)
+        for number in [number for number in self._open if self.world.requests[number].host == host.name]:
+            del self._open[number]
 
     def answered(self, request: Request) -> None:
         found = self._open.pop(request.number, None)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 from solo import ME, Solo, claim, granted, ip, request
 
+from ringipam.address import Range
 from ringipam.claim import Claim, Segment
 from ringipam.core.events import (
     Allocate,
@@ -25,6 +26,7 @@ from ringipam.core.events import (
 )
 from ringipam.core.outbox import Outbox
 from ringipam.core.peer import _BEFORE_THE_RING
+from ringipam.core.search import known_of
 from ringipam.errors import InUseError, NoSpaceError, NotFoundError
 from ringipam.messages import (
     Accept,
@@ -422,6 +424,24 @@ def test_s17_a_donor_that_gained_space_during_the_search_is_asked_anew() -> None
     second = [body for body in solo.sent_to(B) if isinstance(body, SpaceRequest)][-1]
     assert second.number > first.number, "each request has every donor asked after it came"
     assert waiting not in solo.answers
+
+
+def test_s17_a_refusal_tells_the_asker_who_has_the_space_unless_it_knows() -> None:
+    solo = Solo("10.0.0.0/29")
+    solo.meet(B)
+    given = granted(solo.hear(B, request(1, solo)))
+    while solo.peer.free_in(solo.settings.universe.issuable, at_most=1):
+        solo.allocate(f"c{len(solo.answers)}")
+    ring = solo.peer.ring
+    assert ring is not None
+    asked = request(2, solo)
+
+    behind = solo.hear(B, asked)
+    asked = replace(asked, number=3, known=known_of(ring, Range(asked.start, asked.end), 3))
+    level = solo.hear(B, asked)
+
+    assert [body.segments for body in behind if isinstance(body, Denied)] == [given.segments]
+    assert [body.segments for body in level if isinstance(body, Denied)] == [()]
 
 
 # ── S18 ──────────────────────────────────────────────────────────────────────────────────────────

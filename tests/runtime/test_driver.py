@@ -301,6 +301,30 @@ async def test_at_the_end_what_is_decided_becomes_durable_and_the_rest_is_refuse
     assert isinstance(waiting.error, NotReadyError)
 
 
+async def test_time_is_kept_no_longer_once_the_end_has_begun() -> None:
+    """Else a deadline that has passed keeps a processor busy for as long as the last commit takes."""
+    world = World()
+    world.script.on_ask(FACT)
+    done = False
+
+    async def keep_time() -> None:
+        nonlocal done
+        await world.driver.keep_time()
+        done = True
+
+    async with asking(world), trio.open_nursery() as nursery:
+        nursery.start_soon(world.driver.finish)
+        world.script.deadline = world.clock.now()
+        nursery.start_soon(keep_time)
+        for _ in range(20):
+            await trio.lowlevel.checkpoint()
+        stopped = done
+        world.disk()
+        nursery.cancel_scope.cancel()
+
+    assert stopped
+
+
 # ── time ──────────────────────────────────────────────────────────────────────────────────────────
 
 

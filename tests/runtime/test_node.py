@@ -17,6 +17,7 @@ import ringipam
 from ringipam import Config, Node, open_node
 from ringipam.core.durable import Change
 from ringipam.runtime import node as node_module
+from ringipam.runtime.outside import Outside
 from ringipam.store.store import Store
 
 
@@ -259,7 +260,7 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> type[FailingStore]:
 async def test_a_full_disk_refuses_requests_says_why_and_recovers_by_itself(
     tmp_path: Path, failing: type[FailingStore]
 ) -> None:
-    async with open_node(alone(tmp_path), failing) as node:
+    async with open_node(alone(tmp_path), Outside(store_type=failing)) as node:
         kept = await node.allocate("c1")
 
         failing.full = True
@@ -285,7 +286,7 @@ async def test_a_full_disk_refuses_requests_says_why_and_recovers_by_itself(
 async def test_while_the_disk_fails_what_was_durable_can_still_be_looked_at(
     tmp_path: Path, failing: type[FailingStore]
 ) -> None:
-    async with open_node(alone(tmp_path), failing) as node:
+    async with open_node(alone(tmp_path), Outside(store_type=failing)) as node:
         kept, freed = await node.allocate("kept"), await node.allocate("freed")
         await node.release("freed", lease=freed.lease)
         ring = await node.ring()
@@ -313,7 +314,7 @@ async def test_while_the_disk_fails_what_was_durable_can_still_be_looked_at(
 async def test_the_status_of_a_refusing_node_has_the_keys_of_a_ready_one(
     tmp_path: Path, failing: type[FailingStore]
 ) -> None:
-    async with open_node(alone(tmp_path), failing) as node:
+    async with open_node(alone(tmp_path), Outside(store_type=failing)) as node:
         ready = await node.status()
         failing.full = True
         with pytest.raises(ringipam.StoreError):

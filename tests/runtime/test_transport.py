@@ -165,6 +165,17 @@ async def test_a_closed_port_fails_with_the_reason() -> None:
         assert await a.until(DialFailed) == DialFailed(b.address, "connection refused")
 
 
+async def test_nobody_is_dialled_when_the_end_has_come() -> None:
+    """The driver outlives the connections for as long as its last commit takes."""
+    async with side() as b:
+        async with side() as a:
+            pass
+        a.transport.dial(b.address)
+        await trio.testing.wait_all_tasks_blocked()
+
+        assert a.delivered == b.delivered == []
+
+
 @pytest.mark.parametrize("address", ["host.invalid:6783", ":6783", f"{'x' * 70}.example:1", "no port"])
 async def test_a_name_that_leads_nowhere_fails_with_the_reason(address: str) -> None:
     async with side() as a:
