@@ -15,6 +15,7 @@ from typing import TextIO
 from ringipam.errors import RequestError
 from sim.campaign import Summary, campaign
 from sim.faults import KINDS
+from sim.mutants import command as mutants
 from sim.page import write_run
 from sim.record import Recorder
 from sim.run import Plan, Run
@@ -59,6 +60,9 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--nodes", type=_count, default=5)
         command.add_argument("--seconds", type=_seconds, default=80, help="simulated: half with faults, half to heal")
         command.add_argument("--faults", type=_faults, default="swarm", help="all, none, swarm, or NAME,NAME…")
+    broken = commands.add_parser("mutants", help="which checker notices each broken variant of the core")
+    mutants.add_arguments(broken)
+    broken.set_defaults(do=mutants.main)
     kinds = commands.add_parser("faults", help="the kinds of faults there are")
     kinds.set_defaults(do=_show_faults)
     return parser

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TextIO
 
-from ringipam.address import Cidr, parse_cidr
+from ringipam.address import Cidr, Range, parse_cidr
 from ringipam.core.rng import Rng
 from sim.checkers import Violation
 from sim.checkers.base import Checker
@@ -17,6 +17,7 @@ from sim.cluster import World
 from sim.faults import Fault, draw, schedule
 from sim.host import Host
 from sim.marks import Marks
+from sim.mutants import applied, known
 from sim.trace import Trace
 from sim.workload import Ask, Script, Users
 
@@ -87,9 +88,14 @@ class _Recovering(Checker):
 
 
 class Run:
-    """A run that is ready to begin: its world can be watched, its faults and requests looked at."""
+    """A run that is ready to begin: its world can be watched, its faults and requests looked at.
+
+    Raises RequestError for a plan with a mutant that does not exist.
+    """
 
     def __init__(self, plan: Plan, trace_file: TextIO | None = None) -> None:
+        if plan.mutant:
+            known(plan.mutant)
         self.plan = plan
         rng = Rng(plan.seed)
         self.world = world = _world(plan, rng.fork(), Trace(trace_file))
@@ -119,7 +125,11 @@ class Run:
         return self.plan.seconds * 500
 
     def complete(self) -> Result:
-        """Run to the end or the first violation."""
+        """Run to the end or the first violation, on the mutant if the plan names one."""
+        with applied(self.plan.mutant):
+            return self._complete()
+
+    def _complete(self) -> Result:
         world, plan = self.world, self.plan
         violation, details = None, ""
         try:
@@ -158,13 +168,24 @@ def run(plan: Plan, trace_file: TextIO | None = None) -> Result:
 
 
 def _world(plan: Plan, rng: Rng, trace: Trace) -> World:
-    """How the ring begins is part of the seed too."""
+    """How the ring begins is part of the seed too, and what operators do that must do no harm."""
     mode = rng.pick(("consensus", "consensus", "listed", "alone", "seed"))
     names = [name for name in (f"h{n}" for n in range(1, plan.hosts + 1)) if name not in plan.without]
     members = names if rng.chance(500) else names[: max(1, plan.hosts // 2)]
+    seed = rng.bits64()
+    universe = rng.pick(UNIVERSES)
+    codec = rng.chance(150)
+    quarantine_ms = rng.pick((0, 2_000, 30_000))
+    housekeeping_ms = rng.pick((300, 10_000))
+    # Whose founders are enough without it; alone it must not found a ring.
+    misled = rng.pick(members) if rng.chance(200) and len(members) > 3 else ""
+    itself = names if rng.chance(250) else ()
+    excluded = _excluded(rng, parse_cidr(universe).range) if rng.chance(200) else ()
 
     def init(name: str) -> str | None:
         match mode:
+            case "consensus" if name == misled:
+                return "consensus=2"
             case "consensus":
                 return f"consensus={len(members)}" if name in members else "observer"
             case "alone":
@@ -175,16 +196,25 @@ def _world(plan: Plan, rng: Rng, trace: Trace) -> World:
                 return None
 
     return World(
-        seed=rng.bits64(),
+        seed=seed,
         hosts=names,
-        universe=rng.pick(UNIVERSES),
+        universe=universe,
         init=init,
-        codec=rng.chance(150),
-        quarantine_ms=rng.pick((0, 2_000, 30_000)),
-        housekeeping_ms=rng.pick((300, 10_000)),
+        dial=lambda name: [other for other in names if other != name or name in itself],
+        codec=codec,
+        quarantine_ms=quarantine_ms,
+        housekeeping_ms=housekeeping_ms,
+        excluded=excluded,
         trace=trace,
         start=False,
     )
+
+
+def _excluded(rng: Rng, universe: Range) -> tuple[Range, ...]:
+    """A few addresses that are never allocated, though they may be claimed."""
+    size = min(universe.size, 256)
+    start = universe.start + rng.below(size - size // 8)
+    return (Range(start, start + 1 + rng.below(size // 8)),)
 
 
 def _subnets(rng: Rng, universe: Cidr) -> tuple[Cidr | None, ...]:

@@ -111,7 +111,11 @@ class Users:
         wanted = (rng.pick(self.subnets) or self.world.universe).range
         address = wanted.start + rng.below(min(wanted.size, 256))
         universe = self.world.universe
-        return ClaimAddress(self._new_id(host), universe.family, address, universe.prefix_len, timeout)
+        holder = self._new_id(host)
+        elsewhere = [held[holder] for other, held in self.held.items() if other != host and holder in held]
+        if elsewhere:
+            address = int(elsewhere[0].address)  # the container moved, and its address is still held where it was
+        return ClaimAddress(holder, universe.family, address, universe.prefix_len, timeout)
 
     def _subnet_of(self, lease: Lease) -> Cidr | None:
         network = lease.subnet

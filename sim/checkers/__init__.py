@@ -18,8 +18,10 @@ def all_checkers(world: World) -> list[Checker]:
     from sim.checkers.answers import EveryRequestAnswered
     from sim.checkers.asking import EveryLeaseWasAskedFor
     from sim.checkers.bounds import NothingGrowsWithoutBound
+    from sim.checkers.conflicts import NobodyIsContested
     from sim.checkers.convergence import Convergence
     from sim.checkers.durability import AcknowledgedIsDurable
+    from sim.checkers.fitting import AnswersFitTheQuestion
     from sim.checkers.healing import ConvergesInTime
     from sim.checkers.idempotence import OneAllocationEach, SameAnswerAgain
     from sim.checkers.inside import LeasesInsidePossession
@@ -27,17 +29,21 @@ def all_checkers(world: World) -> list[Checker]:
     from sim.checkers.laws import RingsJoinInAnyOrder
     from sim.checkers.leaks import NothingLeaks
     from sim.checkers.leases import NoAddressLeasedTwice
+    from sim.checkers.news import NewsTravelsFast
     from sim.checkers.possession import NoAddressPossessedTwice
+    from sim.checkers.prefetch import PrefetchLeavesSome
     from sim.checkers.quarantine import ReleasedAddressesRest
     from sim.checkers.records import OneRecordAStep
     from sim.checkers.releases import ReleasesFreeTheirOwn
     from sim.checkers.requests import SpaceIsGrantedOnce
     from sim.checkers.synced import DiskHoldsWhatMemoryDoes
     from sim.checkers.truth import NoSpaceIsTrue
+    from sim.checkers.witnesses import NewcomersAreVouchedFor
 
     kinds = (
         OneRingIsFormed,
         NoAddressPossessedTwice,
+        NobodyIsContested,
         NoAddressLeasedTwice,
         LeasesInsidePossession,
         EveryLeaseWasAskedFor,
@@ -46,14 +52,18 @@ def all_checkers(world: World) -> list[Checker]:
         DiskHoldsWhatMemoryDoes,
         OneRecordAStep,
         SpaceIsGrantedOnce,
+        PrefetchLeavesSome,
+        NewcomersAreVouchedFor,
         ReleasesFreeTheirOwn,
         SameAnswerAgain,
         OneAllocationEach,
+        AnswersFitTheQuestion,
         EveryRequestAnswered,
         NoSpaceIsTrue,
         ReleasedAddressesRest,
         RingsJoinInAnyOrder,
         NothingGrowsWithoutBound,
+        NewsTravelsFast,
         ConvergesInTime,
         Convergence,
         NothingLeaks,

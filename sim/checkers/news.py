@@ -1,0 +1,50 @@
+"""While nothing strikes, what an owner writes is known everywhere within a few rounds of rumours.
+
+Docs/design.md, "Gossip": push-pull spreading takes `log3 n + ln ln n + 3` rounds with 99 % (Karp et al. 2000). Anti-entropy alone takes longer.
+"""
+
+from __future__ import annotations
+
+from math import ceil, log
+from typing import TYPE_CHECKING
+
+from ringipam.claim import Claim
+from ringipam.core.durable import Change, PutTokens
+from ringipam.core.events import Effect, Event
+from sim.checkers.base import Checker
+
+if TYPE_CHECKING:
+    from sim.host import Host
+
+SETTLED_MS = 15_000
+"""After the last fault, before links stand again."""
+VIOLATION = 3
+"""So many times the time that 99 % of all news must keep to."""
+
+
+class NewsTravelsFast(Checker):
+    def changed(self, host: Host, event: Event | None, effects: list[Effect], changes: tuple[Change, ...]) -> None:
+        world = self.world
+        if not world.healing or world.loop.now - world.calm_since < SETTLED_MS or host.stranger:
+            return
+        me = host.settings.peer
+        for change in changes:
+            if isinstance(change, PutTokens):
+                for start, claim in change.put:
+                    if claim.writer == me:
+                        world.loop.after(self._limit_ms, self._look, host, start, claim, world.loop.now)
+
+    @property
+    def _limit_ms(self) -> int:
+        hosts = max(3, len(self.world.members()))
+        round_ms = next(iter(self.world.hosts.values())).settings.rumour_ms
+        return VIOLATION * ceil((log(hosts, 3) + log(log(hosts)) + 3) * round_ms)
+
+    def _look(self, host: Host, start: int, claim: Claim, since: int) -> None:
+        if self.world.calm_since > since:
+            return
+        for other in self.world.members():
+            assert other.peer is not None
+            if other.peer.ring is not None and other.peer.ring.at(start) < claim:
+                text = self.world.universe.text(start)
+                self.fail(f"{other.name} has not heard in {self._limit_ms} ms what {host.name} wrote at {text}")
