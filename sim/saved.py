@@ -85,7 +85,7 @@ def _ask_as_json(ask: Ask) -> dict[str, object]:
             shown = f"{to_address(family, address)}"
             data |= {"verb": "claim", "id": holder, "address": shown, "len": prefix_len, "timeout_ms": timeout_ms}
         case Release(holder):
-            data |= {"verb": "release", "id": holder, "named": ask.named}
+            data |= {"verb": "release", "id": holder, "named": ask.named, "late": ask.late}
         case Leases(_, cluster):
             data |= {"verb": "list", "cluster": cluster}
         case _:
@@ -97,8 +97,9 @@ def _ask_as_json(ask: Ask) -> dict[str, object]:
 
 def _ask(data: Mapping[str, Any]) -> Ask:
     cancel_ms = data.get("cancel_ms")
-    named = bool(data.get("named", False))
-    return Ask(int(data["at_ms"]), str(data["host"]), _verb(data), named, None if cancel_ms is None else int(cancel_ms))
+    named, late = bool(data.get("named", False)), bool(data.get("late", False))
+    cancelled = None if cancel_ms is None else int(cancel_ms)
+    return Ask(int(data["at_ms"]), str(data["host"]), _verb(data), named, cancelled, late)
 
 
 def _verb(data: Mapping[str, Any]) -> Verb:

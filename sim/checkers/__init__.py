@@ -17,6 +17,7 @@ def all_checkers(world: World) -> list[Checker]:
     from sim.checkers.agreement import OneRingIsFormed
     from sim.checkers.answers import EveryRequestAnswered
     from sim.checkers.asking import EveryLeaseWasAskedFor
+    from sim.checkers.boots import StartsAreCounted
     from sim.checkers.bounds import NothingGrowsWithoutBound
     from sim.checkers.conflicts import NobodyIsContested
     from sim.checkers.convergence import Convergence
@@ -51,6 +52,7 @@ def all_checkers(world: World) -> list[Checker]:
         NobodyWasToldTwice,
         DiskHoldsWhatMemoryDoes,
         OneRecordAStep,
+        StartsAreCounted,
         SpaceIsGrantedOnce,
         PrefetchLeavesSome,
         NewcomersAreVouchedFor,

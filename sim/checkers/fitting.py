@@ -25,9 +25,9 @@ class AnswersFitTheQuestion(Checker):
         ):
             self.fail(f"{request.host} gave {lease.address} to {verb.id}, who claimed another address")
         if isinstance(verb, Allocate):
-            subnet = verb.subnet or self.world.universe
-            if lease.subnet != network(subnet) or int(lease.address) not in subnet.issuable:
-                self.fail(f"{request.host} gave {lease.address} of {lease.subnet} to {verb.id}, who asked for {subnet}")
+            subnet, address = verb.subnet or self.world.universe, int(lease.address)
             excluded = self.world.hosts[request.host].settings.excluded
-            if lease.class_ == "container" and any(int(lease.address) in kept for kept in excluded):
-                self.fail(f"{request.host} gave {lease.address} to {verb.id}, which is excluded")
+            claimed = lease.class_ == "static"  # asking again for what was claimed is answered with that
+            kept = address not in subnet.issuable or any(address in some for some in excluded)
+            if lease.subnet != network(subnet) or address not in subnet.range or (kept and not claimed):
+                self.fail(f"{request.host} gave {lease.address} of {lease.subnet} to {verb.id}, who asked for {subnet}")

@@ -1,6 +1,6 @@
 """While nothing strikes, what an owner writes is known everywhere within a few rounds of rumours.
 
-Docs/design.md, "Gossip": push-pull spreading takes `log3 n + ln ln n + 3` rounds with 99 % (Karp et al. 2000). Anti-entropy alone takes longer.
+Push-pull spreading takes `log3 n + ln ln n + 3` rounds with 99 % (docs/design.md, "Gossip"); anti-entropy takes longer.
 """
 
 from __future__ import annotations
@@ -14,18 +14,24 @@ from ringipam.core.events import Effect, Event
 from sim.checkers.base import Checker
 
 if TYPE_CHECKING:
+    from sim.cluster import World
     from sim.host import Host
 
-SETTLED_MS = 15_000
-"""After the last fault, before links stand again."""
+SETTLED_MS = 10_000
+"""After the last fault, before links stand again, unless dead ones are noticed late."""
 VIOLATION = 3
 """So many times the time that 99 % of all news must keep to."""
 
 
 class NewsTravelsFast(Checker):
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self._begin = world.calm_since
+
     def changed(self, host: Host, event: Event | None, effects: list[Effect], changes: tuple[Change, ...]) -> None:
         world = self.world
-        if not world.healing or world.loop.now - world.calm_since < SETTLED_MS or host.stranger:
+        calm = world.healing or world.calm_since == self._begin
+        if not calm or world.loop.now - world.calm_since < SETTLED_MS or world.marks.get("fault half-open"):
             return
         me = host.settings.peer
         for change in changes:

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 
 from ringipam.errors import RequestError
 from sim.mutants import durability, election, gossip, requests, ring, space
-from sim.mutants.mutant import Edit, Mutant, edited
+from sim.mutants.mutant import Edit, Mutant, Shown, edited
 
-__all__ = ["MUTANTS", "Edit", "Mutant", "applied", "known"]
+__all__ = ["MUTANTS", "Edit", "Mutant", "Shown", "applied", "known"]
 
 MUTANTS: dict[str, Mutant] = {
     mutant.name: mutant for theme in (ring, durability, election, gossip, requests, space) for mutant in theme.MUTANTS

@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import repeat
 
 from ringipam.core.events import Effect, Event
@@ -16,8 +16,8 @@ from sim.host import Host
 from sim.mutants import MUTANTS, Mutant, known
 from sim.run import Plan, Run
 
-EVENTS_MAX = 120_000
-"""A run on a mutant that takes more is stopped: a sound one of 80 seconds takes some 30,000."""
+EVENTS_MAX = 20_000
+"""For each host. A run on a mutant that takes more is stopped: a sound one takes some 5,000."""
 SEEDS = range(400)
 
 
@@ -48,33 +48,39 @@ class _Bounded(Checker):
     """No property: it ends a run that a mutant keeps from ending."""
 
     def stepped(self, host: Host, event: Event | None, effects: list[Effect]) -> None:
-        if self.world.loop.events > EVENTS_MAX:
-            self.fail(f"{EVENTS_MAX} events are not enough")
+        if self.world.loop.events > EVENTS_MAX * len(self.world.hosts):
+            self.fail(f"{self.world.loop.events} events are not enough")
+
+
+def shown(mutant: Mutant) -> Plan:
+    """The run that is known to catch it."""
+    seed, seconds, hosts, faults = mutant.shown
+    return Plan(seed, hosts, seconds, faults, mutant=mutant.name)
 
 
 def plan_of(mutant: Mutant, seed: int) -> Plan:
-    return Plan(seed, mutant.hosts, mutant.seconds, mutant.faults, mutant=mutant.name)
+    return Plan(seed, mutant=mutant.name) if mutant.standard else replace(shown(mutant), seed=seed)
 
 
-def hunt(mutant: Mutant, seeds: Iterable[int]) -> Found:
-    """Run these seeds on a mutant until one shows it."""
+def hunt(mutant: Mutant, plans: Iterable[Plan]) -> Found:
+    """Run these plans until one shows the mutant."""
     tried = events = 0
     caught_by, caught_at = "", None
-    for seed in seeds:
-        run = Run(plan_of(mutant, seed))
+    for plan in plans:
+        run = Run(plan)
         run.world.watch(_Bounded(run.world))
         result = run.complete()
         tried += 1
         events += result.events
         if result.violation:
-            caught_by, caught_at = result.checker, seed
+            caught_by, caught_at = result.checker, plan.seed
             break
     return Found(mutant.name, mutant.rule, mutant.does, mutant.caught_by, caught_by, caught_at, tried, events)
 
 
 def _hunt(name: str, seeds: Iterable[int] | None) -> Found:
     mutant = known(name)
-    return hunt(mutant, [mutant.seed] if seeds is None else seeds)
+    return hunt(mutant, [shown(mutant)] if seeds is None else (plan_of(mutant, seed) for seed in seeds))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -31,23 +31,6 @@ MUTANTS = (
         (Edit(Outbox.visible, _HASTY[0], _HASTY[1].format(kind="Reply")),),
     ),
     Mutant(
-        "reads-pass-the-queue",
-        "S15",
-        "An answer of a step that changes nothing goes out at once, past the changes it was computed from.",
-        ("AcknowledgedIsDurable",),
-        (
-            Edit(
-                Outbox.push,
-                "self._queue.extend(effects)",
-                "effects = list(effects)\n"
-                "    if len(effects) == 1 and isinstance(effects[0], Reply):\n"
-                "        self._queue.extendleft(effects)\n"
-                "    else:\n"
-                "        self._queue.extend(effects)",
-            ),
-        ),
-    ),
-    Mutant(
         "lists-pass-the-queue",
         "S15",
         "A list of leases goes out at once, past the changes it was computed from.",
@@ -57,7 +40,7 @@ MUTANTS = (
                 Outbox.push,
                 "self._queue.extend(effects)",
                 "effects = list(effects)\n"
-                "    if len(effects) == 1 and type(getattr(effects[0], 'answer', None)).__name__ == 'LeaseList':\n"
+                "    if len(effects) == 1 and isinstance(effects[0], Reply) and hasattr(effects[0].answer, 'unreachable'):\n"
                 "        self._queue.extendleft(effects)\n"
                 "    else:\n"
                 "        self._queue.extend(effects)",
@@ -148,6 +131,7 @@ MUTANTS = (
             "NobodyIsContested",
             "NoAddressLeasedTwice",
             "SpaceIsGrantedOnce",
+            "StartsAreCounted",
         ),
         (Edit(Host.reborn, "replace(self.settings, peer=peer, init=init)", "replace(self.settings, init=init)"),),
     ),

@@ -8,7 +8,14 @@ from ringipam.core.peer import Peer
 from ringipam.core.routing import Router
 from sim.mutants.mutant import Edit, Mutant
 
-_TWO_RINGS = ("OneRingIsFormed", "NoAddressPossessedTwice", "NobodyIsContested", "Convergence", "ConvergesInTime")
+_TWO_RINGS = (
+    "OneRingIsFormed",
+    "NoAddressLeasedTwice",
+    "NoAddressPossessedTwice",
+    "NobodyIsContested",
+    "Convergence",
+    "ConvergesInTime",
+)
 
 MUTANTS = (
     Mutant(
@@ -66,19 +73,6 @@ MUTANTS = (
         "A peer that finds its own address among its listed peers goes on counting it as another host.",
         ("Convergence", "ConvergesInTime", "EveryRequestAnswered"),
         (Edit(Links.greeted, "self._listed.pop(entry.dialled, None)", "pass"),),
-    ),
-    Mutant(
-        "forget-shrinks-the-electorate",
-        "S5",
-        "A peer that is forgotten need not agree to the founding any more.",
-        _TWO_RINGS,
-        (
-            Edit(
-                Links.configured,
-                "return dict(self._listed)",
-                "return {a: p for a, p in self._listed.items() if self._forgotten.isdisjoint((a, p))}",
-            ),
-        ),
     ),
     Mutant(
         "accepted-value-ignored",

@@ -9,7 +9,7 @@ from ringipam.core.state import State
 from ringipam.gossip.membership import Membership
 from ringipam.gossip.rumours import Rumours
 from ringipam.ring.fingerprint import fingerprint
-from sim.mutants.mutant import Edit, Mutant
+from sim.mutants.mutant import Edit, Mutant, Shown
 
 MUTANTS = (
     Mutant(
@@ -28,8 +28,8 @@ MUTANTS = (
             Edit(State.join, "self.rumours.add(rumour, source)", "pass"),
             Edit(State.learn, "self.rumours.add(rumour, source)", "pass"),
         ),
-        hosts=20,
-        seconds=40,
+        shown=Shown(0, 22, 18, "none"),
+        standard=False,
     ),
     Mutant(
         "rumours-never-cool",

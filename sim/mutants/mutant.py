@@ -23,6 +23,15 @@ class Edit(NamedTuple):
     new: str
 
 
+class Shown(NamedTuple):
+    """A run that is known to catch a mutant, as short as can be."""
+
+    seed: int
+    seconds: int = 40
+    hosts: int = 5
+    faults: str = "swarm"
+
+
 @dataclass(frozen=True, slots=True)
 class Mutant:
     """One rule removed or weakened."""
@@ -34,12 +43,9 @@ class Mutant:
     caught_by: tuple[str, ...]
     """The checkers that may be the first to notice; `exception` where the core itself must raise."""
     edits: tuple[Edit, ...]
-    seed: int = 0
-    """A seed that is known to catch it."""
-    hosts: int = 5
-    seconds: int = 80
-    faults: str = "swarm"
-    """Other than the standard where only a special mixture shows it."""
+    shown: Shown = Shown(0)
+    standard: bool = True
+    """Whether the standard swarm shows it; else it is hunted where `shown` is."""
 
 
 @contextmanager

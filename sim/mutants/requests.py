@@ -92,7 +92,7 @@ MUTANTS = (
         "boots-not-counted",
         "S13, S16",
         "A restarted peer numbers its requests as its former process did.",
-        ("NoSpaceIsTrue", "ConvergesInTime", "Convergence", "EveryRequestAnswered"),
+        ("StartsAreCounted",),
         (Edit(State.__init__, 'int(stored.meta.get("boots", "0")) + 1', "1"),),
     ),
     Mutant(
@@ -101,13 +101,6 @@ MUTANTS = (
         "The last free address goes to one who asks ahead of need.",
         ("PrefetchLeavesSome",),
         (Edit(Donor._give_some, "request.urgent", "True"),),
-    ),
-    Mutant(
-        "donors-not-asked-anew",
-        "S17",
-        "A donor that has refused is not asked again when it has gained space.",
-        ("NoSpaceIsTrue",),
-        (Edit(Searches.moved, "seeker.refused.pop(owner, None)", "pass"),),
     ),
     Mutant(
         "one-refusal-is-enough",

@@ -21,7 +21,7 @@ MUTANTS = (
         "design, subnets",
         "The first and the last address of a subnet are issued like any other.",
         ("AnswersFitTheQuestion",),
-        (Edit(Allocator._allocate, "issuable = subnet.issuable", "issuable = subnet.range"),),
+        (Edit(Allocator._allocate, "state.space.pick(*issuable)", "state.space.pick(*subnet.range)"),),
     ),
     Mutant(
         "excluded-addresses-issued",

@@ -13,8 +13,8 @@ from ringipam.errors import RequestError
 from sim.__main__ import main
 from sim.checkers import all_checkers
 from sim.cluster import World
-from sim.mutants import MUTANTS, Edit, Mutant, applied
-from sim.mutants.command import hunt, plan_of
+from sim.mutants import MUTANTS, Edit, Mutant, Shown, applied
+from sim.mutants.command import hunt, shown
 from sim.mutants.mutant import edited
 from sim.run import Plan, Run, run
 
@@ -23,7 +23,7 @@ CALM = Plan(4, hosts=3, seconds=6, faults="none")
 
 @pytest.mark.parametrize("mutant", MUTANTS.values(), ids=lambda mutant: mutant.name)
 def test_a_mutant_is_caught_on_its_seed(mutant: Mutant) -> None:
-    found = hunt(mutant, [mutant.seed])
+    found = hunt(mutant, [shown(mutant)])
 
     assert found.caught_by in mutant.caught_by
 
@@ -51,7 +51,7 @@ def test_afterwards_the_core_is_what_it_was() -> None:
     for name in MUTANTS:
         with applied(name):
             pass
-    run(plan_of(MUTANTS["donor-keeps-what-it-grants"], 0))
+    run(shown(MUTANTS["donor-keeps-what-it-grants"]))
 
     assert run(CALM).digest == before
 
@@ -90,7 +90,7 @@ def test_fingerprints_of_one_bit_do_no_harm_while_they_are_salted() -> None:
     mutant = MUTANTS["fingerprints-unsalted"]
 
     with edited(mutant.edits[:1]):
-        assert run(replace(plan_of(mutant, mutant.seed), mutant="")).violation is None
+        assert run(replace(shown(mutant), mutant="")).violation is None
 
 
 def test_the_command_says_who_was_caught_by_whom(capsys: pytest.CaptureFixture[str]) -> None:
@@ -106,7 +106,10 @@ def test_the_command_fails_if_a_mutant_survives(
 ) -> None:
     mutant = MUTANTS["donor-keeps-what-it-grants"]
     harmless = replace(
-        mutant, edits=(Edit(Donor._give, "if number:", "if number > 0:"),), seconds=4, faults="none", hosts=2
+        mutant,
+        edits=(Edit(Donor._give, "if number:", "if number > 0:"),),
+        shown=Shown(1, seconds=4, hosts=2, faults="none"),
+        standard=False,
     )
     monkeypatch.setitem(MUTANTS, mutant.name, harmless)
 
