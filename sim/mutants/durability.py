@@ -6,7 +6,7 @@ from ringipam.core.election import Election
 from ringipam.core.outbox import Outbox
 from ringipam.core.state import State
 from sim.host import Host
-from sim.mutants.mutant import Edit, Mutant
+from sim.mutants.mutant import Edit, Mutant, Shown
 
 _HASTY = (
     "    while self._queue and not isinstance(self._queue[0], Persist):",
@@ -14,6 +14,8 @@ _HASTY = (
     "    self._queue = deque(effect for effect in self._queue if not isinstance(effect, {kind}))\n"
     "    while self._queue and not isinstance(self._queue[0], Persist):",
 )
+
+_ELECTIONS = "split,isolate,pair,power-loss,crash,isolate-founder,crash-at-promise,slow-network,bridge,flap"
 
 MUTANTS = (
     Mutant(
@@ -40,12 +42,13 @@ MUTANTS = (
                 Outbox.push,
                 "self._queue.extend(effects)",
                 "effects = list(effects)\n"
-                "    if len(effects) == 1 and isinstance(effects[0], Reply) and hasattr(effects[0].answer, 'unreachable'):\n"
+                "    if len(effects) == 1 and hasattr(getattr(effects[0], 'answer', None), 'unreachable'):\n"
                 "        self._queue.extendleft(effects)\n"
                 "    else:\n"
                 "        self._queue.extend(effects)",
             ),
         ),
+        shown=Shown(0, seconds=20, faults="disk-slow,disk-stalls"),
     ),
     Mutant(
         "a-record-for-each-change",
@@ -79,6 +82,7 @@ MUTANTS = (
             "OneRingIsFormed",
         ),
         (Edit(Host._committed, "elif ok:", "elif True:"),),
+        shown=Shown(0, seconds=20, faults="disk-fails,disk-full"),
     ),
     Mutant(
         "restamps-in-memory-only",
@@ -93,6 +97,7 @@ MUTANTS = (
                 "        self.change(PutTokens(joined.removed, joined.put))",
             ),
         ),
+        shown=Shown(1),
     ),
     Mutant(
         "news-in-memory-only",
@@ -134,6 +139,7 @@ MUTANTS = (
             "StartsAreCounted",
         ),
         (Edit(Host.reborn, "replace(self.settings, peer=peer, init=init)", "replace(self.settings, init=init)"),),
+        shown=Shown(0, seconds=20, faults="lost-disk"),
     ),
     Mutant(
         "restart-loses-leases",
@@ -155,5 +161,6 @@ MUTANTS = (
         "What an elector promised and accepted is kept in memory only.",
         ("OneRingIsFormed",),
         (Edit(Election._remember, "self._state.change(acceptor)", "pass"),),
+        shown=Shown(2, seconds=12, faults=_ELECTIONS),
     ),
 )

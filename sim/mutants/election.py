@@ -6,7 +6,7 @@ from ringipam.core.election import Election
 from ringipam.core.links import Links
 from ringipam.core.peer import Peer
 from ringipam.core.routing import Router
-from sim.mutants.mutant import Edit, Mutant
+from sim.mutants.mutant import Edit, Mutant, Shown
 
 _TWO_RINGS = (
     "OneRingIsFormed",
@@ -17,6 +17,8 @@ _TWO_RINGS = (
     "ConvergesInTime",
 )
 
+_ELECTIONS = "split,isolate,pair,power-loss,crash,isolate-founder,crash-at-promise,slow-network,bridge,flap"
+
 MUTANTS = (
     Mutant(
         "half-is-a-quorum",
@@ -24,6 +26,7 @@ MUTANTS = (
         "Half of the electors are enough to found a ring.",
         _TWO_RINGS,
         (Edit(Election._quorum, "terms.electors // 2 + 1", "max(1, terms.electors // 2)"),),
+        shown=Shown(2, seconds=12, faults=_ELECTIONS),
     ),
     Mutant(
         "electors-are-those-met",
@@ -31,6 +34,7 @@ MUTANTS = (
         "The number of electors is how many a peer has met, not what it was launched with.",
         _TWO_RINGS,
         (Edit(Election._terms, "self._init.electors, ()", "1 + len(self._electors()), ()"),),
+        shown=Shown(2, seconds=12, faults=_ELECTIONS),
     ),
     Mutant(
         "listed-peers-may-be-missing",
@@ -41,6 +45,7 @@ MUTANTS = (
             Edit(Election._terms, "if not all(self._linked(peer) for peer in listed):", "if False:"),
             Edit(Election._terms, "peer for peer in listed if", "peer for peer in listed if self._linked(peer) and"),
         ),
+        shown=Shown(11, seconds=12, faults=_ELECTIONS),
     ),
     Mutant(
         "terms-not-compared",
@@ -48,6 +53,7 @@ MUTANTS = (
         "An elector answers a ballot of another number of electors than its own.",
         _TWO_RINGS,
         (Edit(Election._objection, "if mine == message.terms:", "if mine is not None:"),),
+        shown=Shown(176, seconds=12, faults=_ELECTIONS),
     ),
     Mutant(
         "observers-vote",
@@ -66,6 +72,7 @@ MUTANTS = (
                 "if mine == message.terms or self._init.mode is Mode.OBSERVER:",
             ),
         ),
+        shown=Shown(24, seconds=12, faults=_ELECTIONS),
     ),
     Mutant(
         "own-address-is-a-peer",
@@ -73,6 +80,7 @@ MUTANTS = (
         "A peer that finds its own address among its listed peers goes on counting it as another host.",
         ("Convergence", "ConvergesInTime", "EveryRequestAnswered"),
         (Edit(Links.greeted, "self._listed.pop(entry.dialled, None)", "pass"),),
+        shown=Shown(32, seconds=12, faults=_ELECTIONS),
     ),
     Mutant(
         "accepted-value-ignored",
@@ -80,6 +88,7 @@ MUTANTS = (
         "A proposer does not take over a value that may have been chosen already.",
         _TWO_RINGS,
         (Edit(Election._propose_value, "    if accepted:", "    if False:"),),
+        shown=Shown(2, seconds=12, faults=_ELECTIONS),
     ),
     Mutant(
         "older-ballots-accepted",
@@ -87,6 +96,7 @@ MUTANTS = (
         "An elector accepts a ballot older than the one it has promised.",
         _TWO_RINGS,
         (Edit(Election._accept, "if message.ballot < mine.promised:", "if False:"),),
+        shown=Shown(211, seconds=12, faults=_ELECTIONS),
     ),
     Mutant(
         "one-acceptance-is-enough",
@@ -94,6 +104,7 @@ MUTANTS = (
         "A proposer founds the ring on the first acceptance, its own.",
         _TWO_RINGS,
         (Edit(Election.accepted, "if len(proposal.accepted) >= self._quorum(proposal.terms):", "if True:"),),
+        shown=Shown(2, seconds=12, faults=_ELECTIONS),
     ),
     Mutant(
         "rings-are-merged",
@@ -119,5 +130,6 @@ MUTANTS = (
             ),
             Edit(Peer._greeted, "if hello.cluster and hello.cluster == state.cluster:", "if hello.cluster:"),
         ),
+        shown=Shown(0, seconds=20, faults="foreign-ring"),
     ),
 )

@@ -11,6 +11,8 @@ from ringipam.gossip.rumours import Rumours
 from ringipam.ring.fingerprint import fingerprint
 from sim.mutants.mutant import Edit, Mutant, Shown
 
+_PARTLY_LINKED = "slow-link,pair,split,bridge,swizzle-clog,slow-network,one-way,delay-tail"
+
 MUTANTS = (
     Mutant(
         "news-not-broadcast",
@@ -18,6 +20,7 @@ MUTANTS = (
         "A peer tells nobody what it changed in the ring; it waits to be asked.",
         ("NewsTravelsFast",),
         (Edit(State.join, "self.spread(joined.segments, (), source)", "pass"),),
+        shown=Shown(0, seconds=24, faults="none"),
     ),
     Mutant(
         "rumours-not-passed-on",
@@ -28,7 +31,7 @@ MUTANTS = (
             Edit(State.join, "self.rumours.add(rumour, source)", "pass"),
             Edit(State.learn, "self.rumours.add(rumour, source)", "pass"),
         ),
-        shown=Shown(0, 22, 18, "none"),
+        shown=Shown(0, seconds=22, hosts=18, faults="none"),
         standard=False,
     ),
     Mutant(
@@ -44,6 +47,7 @@ MUTANTS = (
             ),
             Edit(Rumours.offer, "self._hot.clear()", "pass"),
         ),
+        shown=Shown(1),
     ),
     Mutant(
         "nothing-is-reconciled",
@@ -75,6 +79,7 @@ MUTANTS = (
             Edit(fingerprint, "return digest.digest()", "return bytes([digest.digest()[0] & 1])"),
             Edit(Spreading.reconcile, 'state.rng.bits64().to_bytes(8, "big")', 'b"the same"'),
         ),
+        shown=Shown(0, seconds=30),
     ),
     Mutant(
         "members-not-durable",
@@ -82,6 +87,7 @@ MUTANTS = (
         "Whoever vouches for a newcomer does not write down that it is there.",
         ("NewcomersAreVouchedFor",),
         (Edit(State.learn, "self.change(PutMember(found.peer, found.address))", "pass"),),
+        shown=Shown(1, seconds=12, faults=_PARTLY_LINKED),
     ),
     Mutant(
         "newcomers-not-vouched-for",
@@ -89,6 +95,7 @@ MUTANTS = (
         "A newcomer is granted space before a second member knows it.",
         ("NewcomersAreVouchedFor",),
         (Edit(Donor._vouched, "return not self._others(asker)", "return True"),),
+        shown=Shown(4, seconds=12, faults=_PARTLY_LINKED),
     ),
     Mutant(
         "the-dead-stay-dead",
@@ -96,6 +103,7 @@ MUTANTS = (
         "A peer that hears that it is dead does not contradict.",
         ("NoSpaceIsTrue", "ConvergesInTime", "Convergence"),
         (Edit(Membership.merge, "if member.stamp > self.me.stamp:", "if False:"),),
+        shown=Shown(2),
     ),
     Mutant(
         "dialled-once",
@@ -109,15 +117,6 @@ MUTANTS = (
                 "target.due_ms = NEVER",
             ),
         ),
-    ),
-    Mutant(
-        "greeting-of-an-older-boot",
-        "S13",
-        "A link to an earlier process of a peer takes the place of one to the process that runs.",
-        ("ConvergesInTime", "Convergence", "NoSpaceIsTrue"),
-        (
-            Edit(Links._settle, "if hello.boot < standing.hello.boot:", "if False:"),
-            Edit(Links._settle, "restarted = hello.boot > standing.hello.boot", "restarted = False"),
-        ),
+        shown=Shown(1),
     ),
 )

@@ -32,6 +32,9 @@ class Shown(NamedTuple):
     faults: str = "swarm"
 
 
+FIRST = Shown(0)
+
+
 @dataclass(frozen=True, slots=True)
 class Mutant:
     """One rule removed or weakened."""
@@ -43,7 +46,7 @@ class Mutant:
     caught_by: tuple[str, ...]
     """The checkers that may be the first to notice; `exception` where the core itself must raise."""
     edits: tuple[Edit, ...]
-    shown: Shown = Shown(0)
+    shown: Shown = FIRST
     standard: bool = True
     """Whether the standard swarm shows it; else it is hunted where `shown` is."""
 

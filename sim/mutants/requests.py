@@ -6,7 +6,9 @@ from ringipam.core.allocator import Allocator
 from ringipam.core.donor import Donor
 from ringipam.core.search import Searches
 from ringipam.core.state import State
-from sim.mutants.mutant import Edit, Mutant
+from sim.mutants.mutant import Edit, Mutant, Shown
+
+_COPIES = "copies,stale-copies,disorder,slow-network"
 
 MUTANTS = (
     Mutant(
@@ -15,6 +17,7 @@ MUTANTS = (
         "A donor grants an address that is claimed without looking whether it is leased.",
         ("LeasesInsidePossession", "NoAddressLeasedTwice"),
         (Edit(Donor._give_exactly, "if lease is not None:", "if False:"),),
+        shown=Shown(1),
     ),
     Mutant(
         "claim-without-owning",
@@ -38,6 +41,7 @@ MUTANTS = (
                 "        if denied is not None and denied.reason is Denial.IN_USE:",
             ),
         ),
+        shown=Shown(4),
     ),
     Mutant(
         "asking-again-is-a-new-request",
@@ -52,6 +56,7 @@ MUTANTS = (
         "A request goes on although its caller is gone.",
         ("EveryLeaseWasAskedFor",),
         (Edit(Allocator.cancel, "self._waiting.pop(request, None)", "None"),),
+        shown=Shown(2),
     ),
     Mutant(
         "release-of-another-lease",
@@ -66,6 +71,7 @@ MUTANTS = (
         "A request for space that comes twice is granted twice.",
         ("SpaceIsGrantedOnce",),
         (Edit(Donor.asked, "request.number <= state.answered.get(asker, 0)", "False"),),
+        shown=Shown(1, seconds=20, faults=_COPIES),
     ),
     Mutant(
         "granted-again-after-a-denial",
@@ -73,6 +79,7 @@ MUTANTS = (
         "A copy of a request that was denied is granted, though nobody waits for it any more.",
         ("SpaceIsGrantedOnce",),
         (Edit(Donor._deny, "state.answered[asker] = request.number", "pass"),),
+        shown=Shown(40, seconds=20, faults=_COPIES),
     ),
     Mutant(
         "answered-number-not-durable",
@@ -87,6 +94,7 @@ MUTANTS = (
         "A restarted donor does not know which requests it has granted.",
         ("SpaceIsGrantedOnce",),
         (Edit(State.__init__, "dict(stored.answered)", "{}"),),
+        shown=Shown(13, seconds=30, hosts=3, faults="stale-copies,restart"),
     ),
     Mutant(
         "boots-not-counted",
@@ -101,6 +109,7 @@ MUTANTS = (
         "The last free address goes to one who asks ahead of need.",
         ("PrefetchLeavesSome",),
         (Edit(Donor._give_some, "request.urgent", "True"),),
+        shown=Shown(1),
     ),
     Mutant(
         "one-refusal-is-enough",
@@ -114,6 +123,7 @@ MUTANTS = (
                 "    if seeker.refused:\n        return []\n    return [",
             ),
         ),
+        shown=Shown(1, faults="none"),
     ),
     Mutant(
         "no-space-while-searching",
@@ -127,6 +137,7 @@ MUTANTS = (
                 "if not self._searches.complete(issuable):",
             ),
         ),
+        shown=Shown(1, faults="none"),
     ),
     Mutant(
         "silent-donor-is-waited-for",
@@ -141,6 +152,7 @@ MUTANTS = (
             ),
             Edit(Searches.deadline, "due = min(due, search.asking.due_ms)", "pass"),
         ),
+        shown=Shown(38, seconds=60, faults="loss,lose-grants,lose-denials,gone-for-good,crash"),
     ),
     Mutant(
         "free-figure-is-believed",
@@ -164,12 +176,13 @@ MUTANTS = (
             Edit(Allocator.tick, "if waiting.due_ms <= state.now:", "if False:"),
             Edit(Allocator.deadline, "min(due, waiting.due_ms, ", "min(due, "),
         ),
+        shown=Shown(1),
     ),
     Mutant(
         "waiting-requests-not-looked-at",
         "design, waiting",
         "Who waits for space is not served when it comes.",
-        ("NoSpaceIsTrue", "EveryRequestAnswered"),
+        ("NoSpaceIsTrue", "EveryRequestAnswered", "NothingGrowsWithoutBound"),
         (
             Edit(Allocator.retry, "self._attempt(request, waiting)", "pass"),
             Edit(Allocator.tick, "self._attempt(request, waiting)", "pass"),

@@ -6,7 +6,7 @@ from ringipam.core.donor import Donor
 from ringipam.core.state import State
 from ringipam.ring import ring
 from ringipam.ring.ring import Ring
-from sim.mutants.mutant import Edit, Mutant
+from sim.mutants.mutant import Edit, Mutant, Shown
 
 MUTANTS = (
     Mutant(
@@ -35,6 +35,7 @@ MUTANTS = (
                 "run[0].claim.version + 1",
             ),
         ),
+        shown=Shown(27, faults="none"),
     ),
     Mutant(
         "merged-by-owner",
@@ -49,13 +50,15 @@ MUTANTS = (
             "NobodyIsContested",
         ),
         (Edit(Ring._splice, "if claim != left:", "if left is None or claim.owner != left.owner:"),),
+        shown=Shown(1),
     ),
     Mutant(
         "compared-by-stamp",
         "S3",
         "Neighbouring segments of one message become one when their stamps are equal, whoever owns them.",
-        ("NoAddressPossessedTwice", "NobodyIsContested", "Convergence", "ConvergesInTime"),
+        ("NoAddressPossessedTwice", "NobodyIsContested", "RingsJoinInAnyOrder", "Convergence", "ConvergesInTime"),
         (Edit(Ring._canonical, "claim == last_claim", "claim.stamp == last_claim.stamp"),),
+        shown=Shown(2),
     ),
     Mutant(
         "start-only-deltas",
@@ -91,6 +94,7 @@ MUTANTS = (
                 "    return found",
             ),
         ),
+        shown=Shown(1),
     ),
     Mutant(
         "restamps-what-is-anothers",
@@ -119,6 +123,7 @@ MUTANTS = (
             Edit(Donor._give, "assert state.owns(block.start, block.end)", "pass"),
             Edit(Ring.grant, "if segment.claim.owner != writer:", "if False:"),
         ),
+        shown=Shown(2),
     ),
     Mutant(
         "donor-keeps-what-it-grants",

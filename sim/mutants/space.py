@@ -6,7 +6,7 @@ from ringipam.core.allocator import Allocator
 from ringipam.core.donor import Donor
 from ringipam.core.state import State
 from ringipam.ring.space import Space
-from sim.mutants.mutant import Edit, Mutant
+from sim.mutants.mutant import Edit, Mutant, Shown
 
 MUTANTS = (
     Mutant(
@@ -15,6 +15,7 @@ MUTANTS = (
         "An address comes from anywhere in the universe, whatever subnet was asked for.",
         ("AnswersFitTheQuestion",),
         (Edit(Allocator._allocate, "state.space.pick(*issuable)", "state.space.pick(*state.universe.issuable)"),),
+        shown=Shown(2),
     ),
     Mutant(
         "network-address-issued",
@@ -29,6 +30,7 @@ MUTANTS = (
         "Addresses that the operator excluded are issued once their range was granted.",
         ("AnswersFitTheQuestion", "NothingLeaks"),
         (Edit(State._gain, "self.rows(self.space.remove(lo, hi))", "pass"),),
+        shown=Shown(4),
     ),
     Mutant(
         "issued-and-still-free",
@@ -41,7 +43,7 @@ MUTANTS = (
         "released-and-lost",
         "design, leaks",
         "A released address is never issued again.",
-        ("NothingLeaks", "ReleasedAddressesRest", "NoSpaceIsTrue"),
+        ("NothingLeaks", "ReleasedAddressesRest", "RisesFromEveryRecord", "NoSpaceIsTrue"),
         (
             Edit(
                 Allocator._free,
@@ -49,6 +51,7 @@ MUTANTS = (
                 "if True:",
             ),
         ),
+        shown=Shown(1),
     ),
     Mutant(
         "counted-as-free-and-at-rest",
@@ -56,6 +59,7 @@ MUTANTS = (
         "An address at rest is free at the same time, and counts twice.",
         ("ReleasedAddressesRest", "NothingLeaks", "exception"),
         (Edit(Space.rest, "self.free.discard(start, end)", "self.free.add(start, end)"),),
+        shown=Shown(1),
     ),
     Mutant(
         "no-rest-after-use",
@@ -63,6 +67,7 @@ MUTANTS = (
         "A released address is free at once.",
         ("ReleasedAddressesRest",),
         (Edit(Allocator._free, "if state.settings.quarantine_ms:", "if False:"),),
+        shown=Shown(1),
     ),
     Mutant(
         "rests-in-memory-only",
@@ -70,6 +75,7 @@ MUTANTS = (
         "Quarantines are not durable.",
         ("ReleasedAddressesRest",),
         (Edit(State.rows, "if rows.dropped or rows.put:", "if False:"),),
+        shown=Shown(1),
     ),
     Mutant(
         "rests-end-with-a-restart",
@@ -77,6 +83,7 @@ MUTANTS = (
         "A restarted peer issues at once what was resting.",
         ("ReleasedAddressesRest", "RisesFromEveryRecord"),
         (Edit(State._fill_space, "sorted(stored.quarantine.items())", "()"),),
+        shown=Shown(2),
     ),
     Mutant(
         "rests-do-not-travel",
@@ -84,6 +91,7 @@ MUTANTS = (
         "A grant does not say which of its addresses rest.",
         ("ReleasedAddressesRest",),
         (Edit(Donor._give, "Grant(number, segments, rests)", "Grant(number, segments, ())"),),
+        shown=Shown(1),
     ),
     Mutant(
         "rests-are-not-observed",
@@ -97,6 +105,7 @@ MUTANTS = (
                 "    rests = self._quarantine.longest(lo, hi)\n    return free if rests is None else rests",
             ),
         ),
+        shown=Shown(1),
     ),
     Mutant(
         "rests-are-cut-short",
@@ -110,6 +119,7 @@ MUTANTS = (
                 "state.now + state.settings.quarantine_ms // 10",
             ),
         ),
+        shown=Shown(1),
     ),
     Mutant(
         "gains-by-gossip-do-not-rest",
@@ -117,5 +127,6 @@ MUTANTS = (
         "A range whose grant was lost, and of whose rests nothing is known, is issued at once.",
         ("ReleasedAddressesRest",),
         (Edit(State._gain, "elif not first and self.settings.quarantine_ms:", "elif False:"),),
+        shown=Shown(1),
     ),
 )
