@@ -22,6 +22,8 @@ from sim.trace import Trace
 from sim.workload import Ask, Script, Users
 
 UNIVERSES = ("10.0.0.0/27", "10.0.0.0/26", "10.0.0.0/25", "10.0.0.0/24", "10.32.0.0/12", "fd00::/122", "fd00::/64")
+PATIENCE_MS = 100_000
+"""Rings that differ at the end are waited for until `ConvergesInTime` has called it too long."""
 WHAT_IF = 200
 """Per mille of the seeds in which a second peer is built from the disk at every change."""
 
@@ -139,7 +141,7 @@ class Run:
             world.run_for(self.faulty_ms + 12_000)
             world.heal()
             world.run_for(plan.seconds * 500 - 12_000)
-            world.run_until(lambda: world.converged, 20_000)
+            world.run_until(lambda: world.converged, PATIENCE_MS)
             world.finish()
         except Violation as error:
             violation = str(error)

@@ -26,12 +26,19 @@ VIOLATION = 3
 class NewsTravelsFast(Checker):
     def __init__(self, world: World) -> None:
         super().__init__(world)
-        self._begin = world.calm_since
+        self._since = world.loop.now
+        """Since when nothing has struck and nobody has come up."""
+
+    def restarted(self, host: Host) -> None:
+        self._since = self.world.loop.now
+
+    def healed(self) -> None:
+        self._since = self.world.loop.now
 
     def changed(self, host: Host, event: Event | None, effects: list[Effect], changes: tuple[Change, ...]) -> None:
         world = self.world
-        calm = world.healing or world.calm_since == self._begin
-        if not calm or world.loop.now - world.calm_since < SETTLED_MS or world.marks.get("fault half-open"):
+        struck = not world.healing and any(mark.startswith("fault ") for mark in world.marks)
+        if struck or world.loop.now - self._since < SETTLED_MS or world.marks.get("fault half-open"):
             return
         me = host.settings.peer
         for change in changes:
@@ -47,10 +54,9 @@ class NewsTravelsFast(Checker):
         return VIOLATION * ceil((log(hosts, 3) + log(log(hosts)) + 3) * round_ms)
 
     def _look(self, host: Host, start: int, claim: Claim, since: int) -> None:
-        if self.world.calm_since > since:
+        if self._since > since or any(other.peer is None for other in self.world.members()):
             return
         for other in self.world.members():
-            assert other.peer is not None
-            if other.peer.ring is not None and other.peer.ring.at(start) < claim:
+            if other.peer is not None and other.peer.ring is not None and other.peer.ring.at(start) < claim:
                 text = self.world.universe.text(start)
                 self.fail(f"{other.name} has not heard in {self._limit_ms} ms what {host.name} wrote at {text}")

@@ -116,7 +116,6 @@ MUTANTS = (
             "Convergence",
             "ConvergesInTime",
             "LeasesInsidePossession",
-            "RingsStayApart",
         ),
         (
             Edit(

@@ -187,6 +187,7 @@ MUTANTS = (
             Edit(Allocator.retry, "self._attempt(request, waiting)", "pass"),
             Edit(Allocator.tick, "self._attempt(request, waiting)", "pass"),
         ),
+        shown=Shown(5, seconds=30, hosts=2, faults="none"),
     ),
     Mutant(
         "waiting-list-leaks",
