@@ -17,6 +17,7 @@ from sim.campaign import Summary, campaign
 from sim.compiled import build
 from sim.explore import command as explore_command
 from sim.faults import KINDS
+from sim.mutants import command as mutants
 from sim.page import write_run
 from sim.record import Recorder
 from sim.run import Plan, Result, Run
@@ -80,6 +81,9 @@ def _parser() -> argparse.ArgumentParser:
     fast = commands.add_parser("compile", help="a copy that runs campaigns faster, by mypyc")
     fast.add_argument("directory", type=Path)
     fast.set_defaults(do=_compile)
+    broken = commands.add_parser("mutants", help="which checker notices each broken variant of the core")
+    mutants.add_arguments(broken)
+    broken.set_defaults(do=mutants.main)
     kinds = commands.add_parser("faults", help="the kinds of faults there are")
     kinds.set_defaults(do=_show_faults)
     return parser

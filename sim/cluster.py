@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Protocol
 
-from ringipam.address import Cidr, parse_cidr
+from ringipam.address import Cidr, Range, parse_cidr
 from ringipam.config import Init, parse_init
 from ringipam.core.durable import Change
 from ringipam.core.events import Answer, Asked, Cancelled, Effect, Event, Persist, Release, Reply, Verb
@@ -90,6 +90,7 @@ class World:
         codec: bool = False,
         quarantine_ms: int = 30_000,
         housekeeping_ms: int = 10_000,
+        excluded: tuple[Range, ...] = (),
         trace: Trace | None = None,
         start: bool = True,
         checked: bool = True,
@@ -120,6 +121,7 @@ class World:
         """When a host's clock last jumped: rests may have ended early, or last longer."""
         self._quarantine_ms = quarantine_ms
         self._housekeeping_ms = housekeeping_ms
+        self._excluded = excluded
         self._open: dict[str, dict[int, Request]] = {}
         self._releases: list[Request] = []
         self._numbers = 0
@@ -186,6 +188,7 @@ class World:
             address=f"{name}:6783",
             init=parsed,
             dial=addresses,
+            excluded=self._excluded if universe == self.universe else (),
             quarantine_ms=self._quarantine_ms,
             housekeeping_ms=self._housekeeping_ms,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import traceback
 from typing import TextIO
 
-from ringipam.address import Cidr, parse_cidr
+from ringipam.address import Cidr, Range, parse_cidr
 from ringipam.core.events import Prime
 from ringipam.core.rng import Rng
 from sim.checkers import Violation
@@ -16,6 +16,7 @@ from sim.cluster import World
 from sim.faults import draw, schedule
 from sim.host import Host
 from sim.marks import Marks
+from sim.mutants import applied, known
 from sim.plan import Plan, Result
 from sim.trace import Trace
 from sim.workload import Script, Users
@@ -24,6 +25,8 @@ __all__ = ["Plan", "Result", "Run", "run"]
 
 UNIVERSES = ("10.0.0.0/27", "10.0.0.0/26", "10.0.0.0/25", "10.0.0.0/24", "10.32.0.0/12", "fd00::/122", "fd00::/64")
 WANTING_MS = 20_000
+PATIENCE_MS = 100_000
+"""Rings that differ at the end are waited for until `ConvergesInTime` has called it too long."""
 WHAT_IF = 50
 """Per mille of the seeds in which a second peer is built from the disk at every change."""
 
@@ -54,10 +57,15 @@ class _Wanting(Checker):
 
 
 class Run:
-    """A run that is ready to begin: its world can be watched, its faults and requests looked at."""
+    """A run that is ready to begin: its world can be watched, its faults and requests looked at.
+
+    Raises RequestError for a plan with a mutant that does not exist.
+    """
 
     def __init__(self, plan: Plan, trace_file: TextIO | None = None, *, checked: bool = True) -> None:
         """Without its checkers a run tells only how fast it goes."""
+        if plan.mutant:
+            known(plan.mutant)
         self.plan = plan
         rng = Rng(plan.seed)
         self.world = world = _world(plan, rng.fork(), Trace(trace_file), checked)
@@ -85,7 +93,11 @@ class Run:
             world.watch(Marks(world))
 
     def complete(self) -> Result:
-        """Run to the end or the first violation."""
+        """Run to the end or the first violation, on the mutant if the plan names one."""
+        with applied(self.plan.mutant):
+            return self._complete()
+
+    def _complete(self) -> Result:
         world, plan = self.world, self.plan
         violation, details = None, ""
         try:
@@ -95,7 +107,7 @@ class Run:
             world.run_for(plan.faulty_ms + 12_000)
             world.heal()
             world.run_for(plan.faulty_ms - 12_000)
-            world.run_until(lambda: world.converged, 20_000)
+            world.run_until(lambda: world.converged, PATIENCE_MS)
             world.finish()
         except Violation as error:
             violation = str(error)
@@ -124,13 +136,24 @@ def run(plan: Plan, trace_file: TextIO | None = None) -> Result:
 
 
 def _world(plan: Plan, rng: Rng, trace: Trace, checked: bool) -> World:
-    """How the ring begins is part of the seed too."""
+    """How the ring begins is part of the seed too, and what operators do that must do no harm."""
     mode = rng.pick(("consensus", "consensus", "listed", "alone", "seed"))
     names = [name for name in (f"h{n}" for n in range(1, plan.hosts + 1)) if name not in plan.without]
     members = names if rng.chance(500) else names[: max(1, plan.hosts // 2)]
+    seed = rng.bits64()
+    universe = rng.pick(UNIVERSES)
+    codec = rng.chance(150)
+    quarantine_ms = rng.pick((0, 2_000, 30_000))
+    housekeeping_ms = rng.pick((1_000, 10_000))
+    # Whose founders are enough without it; alone it must not found a ring.
+    misled = rng.pick(members) if rng.chance(200) and len(members) > 3 else ""
+    itself = names if rng.chance(250) else ()
+    excluded = _excluded(rng, parse_cidr(universe).range) if rng.chance(200) else ()
 
     def init(name: str) -> str | None:
         match mode:
+            case "consensus" if name == misled:
+                return "consensus=2"
             case "consensus":
                 return f"consensus={len(members)}" if name in members else "observer"
             case "alone":
@@ -141,17 +164,26 @@ def _world(plan: Plan, rng: Rng, trace: Trace, checked: bool) -> World:
                 return None
 
     return World(
-        seed=rng.bits64(),
+        seed=seed,
         hosts=names,
-        universe=rng.pick(UNIVERSES),
+        universe=universe,
         init=init,
-        codec=rng.chance(150),
-        quarantine_ms=rng.pick((0, 2_000, 30_000)),
-        housekeeping_ms=rng.pick((1_000, 10_000)),
+        dial=lambda name: [other for other in names if other != name or name in itself],
+        codec=codec,
+        quarantine_ms=quarantine_ms,
+        housekeeping_ms=housekeeping_ms,
+        excluded=excluded,
         trace=trace,
         checked=checked,
         start=False,
     )
+
+
+def _excluded(rng: Rng, universe: Range) -> tuple[Range, ...]:
+    """A few addresses that are never allocated, though they may be claimed."""
+    size = min(universe.size, 256)
+    start = universe.start + rng.below(size - size // 8)
+    return (Range(start, start + 1 + rng.below(size // 8)),)
 
 
 def _subnets(rng: Rng, universe: Cidr) -> tuple[Cidr | None, ...]:

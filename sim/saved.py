@@ -110,7 +110,7 @@ def _ask_as_json(ask: Ask) -> dict[str, object]:
             shown = f"{to_address(family, address)}"
             data |= {"verb": "claim", "id": holder, "address": shown, "len": prefix_len, "timeout_ms": timeout_ms}
         case Release(holder):
-            data |= {"verb": "release", "id": holder, "named": ask.named}
+            data |= {"verb": "release", "id": holder, "named": ask.named, "late": ask.late}
         case Leases(_, cluster):
             data |= {"verb": "list", "cluster": cluster}
         case _:
@@ -127,6 +127,7 @@ def _ask(data: Mapping[str, Any]) -> Ask:
         _verb(data),
         _flag(data, "named") if data["verb"] == "release" else False,
         _number(data, "cancel_ms", TIME_MAX_MS) if data.get("cancel_ms") is not None else None,
+        _flag(data, "late") if "late" in data else False,
     )
 
 

@@ -17,7 +17,7 @@ from sim.cluster import Request, World
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """One request, `at_ms` of simulated time. A release that is `named` names the lease it was told of."""
+    """One request, `at_ms` of simulated time. A release that is `named` names the lease that was told last."""
 
     at_ms: int
     host: str
@@ -25,6 +25,8 @@ class Ask:
     named: bool = False
     cancel_ms: int | None = None
     """The caller goes away so much later, unless it was answered."""
+    late: bool = False
+    """A named release that comes once more: of the lease before the one that was told last."""
 
 
 @dataclass(slots=True)
@@ -41,6 +43,8 @@ class Users:
     again: int = 80
     leave: int = 15
     look: int = 20
+    return_: int = 100
+    """After a release, the same id comes back, and then a copy of the release (the ABA problem)."""
     shared_ids: int = 20
     timeout_ms: tuple[int, ...] = (2_000, 10_000, 20_000)
     busy: dict[str, dict[str, Verb]] = field(default_factory=dict)
@@ -50,6 +54,7 @@ class Users:
     held: dict[str, dict[str, Lease]] = field(default_factory=dict)
     asked: list[Ask] = field(default_factory=list)
     _rng: dict[str, Rng] = field(default_factory=dict)
+    _returns: dict[str, Rng] = field(default_factory=dict)
     _count: int = 0
 
     def start(self) -> None:
@@ -59,6 +64,7 @@ class Users:
             self.unsure[name] = []
             self.held[name] = {}
             self._rng[name] = self.world.stream(f"users of {name}")
+            self._returns[name] = self.world.stream(f"who returns to {name}")
             self._later(name)
 
     def _later(self, host: str) -> None:
@@ -74,11 +80,12 @@ class Users:
         if verb is not None:
             self._ask(host, verb)
 
-    def _ask(self, host: str, verb: Verb) -> None:
+    def _ask(self, host: str, verb: Verb, *, late: bool = False) -> None:
         self.busy[host][_id(verb)] = verb
         rng = self._rng[host]
-        cancel_ms = rng.below(300) if rng.chance(self.leave) else None
-        self._note(Ask(self.world.elapsed_ms, host, verb, isinstance(verb, Release) and bool(verb.lease), cancel_ms))
+        cancel_ms = rng.below(300) if rng.chance(self.leave) and not late else None
+        named = isinstance(verb, Release) and bool(verb.lease)
+        self._note(Ask(self.world.elapsed_ms, host, verb, named, cancel_ms, late))
         request = self.world.ask(host, verb)
         if request.lost:
             self._forget(request)
@@ -111,7 +118,11 @@ class Users:
         wanted = (rng.pick(self.subnets) or self.world.universe).range
         address = wanted.start + rng.below(min(wanted.size, 256))
         universe = self.world.universe
-        return ClaimAddress(self._new_id(host), universe.family, address, universe.prefix_len, timeout)
+        holder = self._new_id(host)
+        elsewhere = [held[holder] for other, held in self.held.items() if other != host and holder in held]
+        if elsewhere:
+            address = int(elsewhere[0].address)  # the container moved, and its address is still held where it was
+        return ClaimAddress(holder, universe.family, address, universe.prefix_len, timeout)
 
     def _subnet_of(self, lease: Lease) -> Cidr | None:
         network = lease.subnet
@@ -139,7 +150,22 @@ class Users:
                 held[holder] = lease
             case LeaseList() if isinstance(request.verb, Release):
                 held.pop(holder, None)
+                if request.verb.lease and self._returns[request.host].chance(self.return_):
+                    self.world.loop.after(1, self._return, request.host, request.verb)
         self._forget(request)
+
+    def _return(self, host: str, release: Release) -> None:
+        if self._free(host, release.id) and release.id not in self.held[host]:
+            self._ask(host, Allocate(release.id, None, self.timeout_ms[0]))
+            self.world.loop.after(1 + self._returns[host].below(2_000), self._again, host, release)
+
+    def _again(self, host: str, release: Release) -> None:
+        """What holds the id now is another lease than the release names."""
+        if self._free(host, release.id) and release.id in self.held[host]:
+            self._ask(host, release, late=True)
+
+    def _free(self, host: str, holder: str) -> bool:
+        return self.world.hosts[host].up and holder not in self.busy[host] and self.world.loop.now < self.until_ms
 
     def crashed(self, host: str) -> None:
         """Requests under way are lost; users ask what became of them when the host is back."""
@@ -174,7 +200,7 @@ class Script:
     def __init__(self, world: World, asks: Sequence[Ask]) -> None:
         self.world = world
         self.asked = list(asks)
-        self._told: dict[tuple[str, str], str] = {}
+        self._told: dict[tuple[str, str], list[str]] = {}
 
     def start(self) -> None:
         self.world.listeners.append(self._answered)
@@ -185,14 +211,17 @@ class Script:
     def _ask(self, ask: Ask) -> None:
         verb = ask.verb
         if isinstance(verb, Release):
-            verb = replace(verb, lease=self._told.get((ask.host, verb.id)) if ask.named else None)
+            told = self._told.get((ask.host, verb.id), [])[-2 if ask.late else -1 :]
+            verb = replace(verb, lease=told[0] if ask.named and told else None)
         request = self.world.ask(ask.host, verb)
         if ask.cancel_ms is not None:
             self.world.loop.after(ask.cancel_ms, self.world.cancel, request)
 
     def _answered(self, request: Request) -> None:
         if isinstance(request.answer, Leased):
-            self._told[request.host, request.answer.lease.id] = request.answer.lease.lease
+            told = self._told.setdefault((request.host, request.answer.lease.id), [])
+            if request.answer.new:
+                told.append(request.answer.lease.lease)
 
 
 def _id(verb: Verb) -> str:

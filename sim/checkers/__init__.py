@@ -17,9 +17,12 @@ def all_checkers(world: World) -> list[Checker]:
     from sim.checkers.agreement import OneRingIsFormed
     from sim.checkers.answers import EveryRequestAnswered
     from sim.checkers.asking import EveryLeaseWasAskedFor
+    from sim.checkers.boots import StartsAreCounted
     from sim.checkers.bounds import NothingGrowsWithoutBound
+    from sim.checkers.conflicts import NobodyIsContested
     from sim.checkers.convergence import Convergence
     from sim.checkers.durability import AcknowledgedIsDurable
+    from sim.checkers.fitting import AnswersFitTheQuestion
     from sim.checkers.healing import ConvergesInTime
     from sim.checkers.idempotence import OneAllocationEach, SameAnswerAgain
     from sim.checkers.inside import LeasesInsidePossession
@@ -27,7 +30,9 @@ def all_checkers(world: World) -> list[Checker]:
     from sim.checkers.laws import RingsJoinInAnyOrder
     from sim.checkers.leaks import NothingLeaks
     from sim.checkers.leases import NoAddressLeasedTwice
+    from sim.checkers.news import NewsTravelsFast
     from sim.checkers.possession import NoAddressPossessedTwice
+    from sim.checkers.prefetch import PrefetchLeavesSome
     from sim.checkers.quarantine import ReleasedAddressesRest
     from sim.checkers.records import OneRecordAStep
     from sim.checkers.releases import ReleasesFreeTheirOwn
@@ -35,10 +40,12 @@ def all_checkers(world: World) -> list[Checker]:
     from sim.checkers.size import RingStaysSmall
     from sim.checkers.synced import DiskHoldsWhatMemoryDoes
     from sim.checkers.truth import NoSpaceIsTrue
+    from sim.checkers.witnesses import NewcomersAreVouchedFor
 
     kinds = (
         OneRingIsFormed,
         NoAddressPossessedTwice,
+        NobodyIsContested,
         NoAddressLeasedTwice,
         LeasesInsidePossession,
         EveryLeaseWasAskedFor,
@@ -46,15 +53,20 @@ def all_checkers(world: World) -> list[Checker]:
         NobodyWasToldTwice,
         DiskHoldsWhatMemoryDoes,
         OneRecordAStep,
+        StartsAreCounted,
         SpaceIsGrantedOnce,
+        PrefetchLeavesSome,
+        NewcomersAreVouchedFor,
         ReleasesFreeTheirOwn,
         SameAnswerAgain,
         OneAllocationEach,
+        AnswersFitTheQuestion,
         EveryRequestAnswered,
         NoSpaceIsTrue,
         ReleasedAddressesRest,
         RingsJoinInAnyOrder,
         NothingGrowsWithoutBound,
+        NewsTravelsFast,
         ConvergesInTime,
         Convergence,
         NothingLeaks,

@@ -18,6 +18,9 @@ MESSAGES_MAX = 4_000
 MESSAGES_PER_HOST_MAX = 400
 """What one host may say in a window, and how much more of it for each other host there is."""
 
+HOT_AT_REST_MAX = 10
+"""Rumours for each host that may be under way at the end: figures of free space, suspicions."""
+
 
 class NothingGrowsWithoutBound(Checker):
     def __init__(self, world: World) -> None:
@@ -36,6 +39,13 @@ class NothingGrowsWithoutBound(Checker):
             self._count(name, said)
         if steps % EVERY == 0:
             self._look(host)
+
+    def finished(self) -> None:
+        """Nobody has asked for anything for a while: what was news is news no more."""
+        for host in self.world.members():
+            hot = host.peer.queues()["rumours to spread"] if host.peer is not None else 0
+            if hot > HOT_AT_REST_MAX * len(self.world.hosts):
+                self.fail(f"{host.name} goes on spreading {hot} rumours at rest")
 
     def _count(self, name: str, said: int) -> None:
         window = self.world.loop.now // WINDOW_MS

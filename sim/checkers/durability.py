@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ringipam.core.durable import Change
-from ringipam.core.events import Leased, LeaseList, Release
+from ringipam.core.durable import Change, PutLease
+from ringipam.core.events import Leased, LeaseList, Leases, Release
 from sim.checkers.base import Checker
 
 if TYPE_CHECKING:
@@ -17,6 +17,8 @@ class AcknowledgedIsDurable(Checker):
     def __init__(self, world: World) -> None:
         super().__init__(world)
         self._acknowledged: dict[str, dict[str, str]] = {}  # host → lease → id
+        self._durable: set[str] = set()
+        """Every lease that ever was: it may be let go before a list that shows it is read."""
 
     def asked(self, request: Request) -> None:
         """From the moment a release is asked for, the lease may be there or not."""
@@ -38,14 +40,20 @@ class AcknowledgedIsDurable(Checker):
                 for lease in leases:
                     if lease.lease in host.disk.durable.leases:
                         self.fail(f"{host.name} told that {lease.address} was released before that was durable")
+            case LeaseList(leases, _) if isinstance(request.verb, Leases):
+                for lease in leases:
+                    if lease.lease not in self._durable:
+                        self.fail(f"{host.name} lists {lease.address} for {lease.id}, which was never durable")
 
     def wiped(self, host: Host) -> None:
         self._acknowledged.pop(host.name, None)
 
     def committed(self, host: Host, changes: tuple[Change, ...]) -> None:
+        self._durable.update(change.lease.lease for change in changes if type(change) is PutLease)
         self._look(host)
 
     def restarted(self, host: Host) -> None:
+        self._durable.update(host.disk.durable.leases)
         self._look(host)
 
     def _look(self, host: Host) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ringipam.core.durable import Change, PutAnswered
 from ringipam.core.events import Effect, Event, Send
-from ringipam.messages import Envelope, Grant
+from ringipam.messages import Denied, Envelope, Grant
 from sim.checkers.base import Checker
 
 if TYPE_CHECKING:
@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 
 class SpaceIsGrantedOnce(Checker):
-    """A grant is of the record that says its request is answered, and such records only ever count up."""
+    """A grant is of the record that says its request is answered, and such records only ever count up.
+
+    What one process has denied it does not grant later either: the asker has gone on by then.
+    """
 
     def __init__(self, world: World) -> None:
         super().__init__(world)
@@ -23,6 +26,19 @@ class SpaceIsGrantedOnce(Checker):
 
     def restarted(self, host: Host) -> None:
         self._answered[host.name] = dict(host.disk.durable.answered)
+
+    def stepped(self, host: Host, event: Event | None, effects: list[Effect]) -> None:
+        for effect in effects:
+            if type(effect) is Send and type(effect.message) is Envelope and type(effect.message.body) is Denied:
+                envelope, denied = effect.message, effect.message.body
+                asker = envelope.target if envelope.origin == host.settings.peer else self._other_end(effect.link)
+                if asker and envelope.origin in ("", host.settings.peer):
+                    answered = self._answered[host.name]
+                    answered[asker] = max(denied.number, answered.get(asker, 0))
+
+    def _other_end(self, link: int) -> str:
+        name = self.world.network.other_end(link)
+        return self.world.hosts[name].settings.peer if name else ""
 
     def changed(self, host: Host, event: Event | None, effects: list[Effect], changes: tuple[Change, ...]) -> None:
         recorded: dict[str, int] = {}
@@ -39,5 +55,5 @@ class SpaceIsGrantedOnce(Checker):
         answered = self._answered[host.name]
         for asker, number in recorded.items():
             if number <= answered.get(asker, 0):
-                self.fail(f"{host.name} grants request {number} of {asker} after request {answered[asker]}")
+                self.fail(f"{host.name} grants request {number} of {asker}, and has answered {answered[asker]}")
             answered[asker] = number

@@ -1,0 +1,46 @@
+"""Nobody is granted space whom only the donor knows: its death would hide an owner from a removal (S4)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ringipam.core.durable import Change, PutMember, PutTokens
+from ringipam.core.events import Effect, Event
+from sim.checkers.base import Checker
+
+if TYPE_CHECKING:
+    from sim.cluster import World
+    from sim.host import Host
+
+
+class NewcomersAreVouchedFor(Checker):
+    """At a host's first grant to another, a third has held that other durably, if the donor knows a third."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self._held: dict[str, dict[str, None]] = {}  # peer → the peers that have held it durably
+
+    def committed(self, host: Host, changes: tuple[Change, ...]) -> None:
+        for change in changes:
+            if isinstance(change, PutMember):
+                self._held.setdefault(change.peer, {})[host.settings.peer] = None
+
+    def restarted(self, host: Host) -> None:
+        for peer in host.disk.durable.members:
+            self._held.setdefault(peer, {})[host.settings.peer] = None
+
+    def changed(self, host: Host, event: Event | None, effects: list[Effect], changes: tuple[Change, ...]) -> None:
+        me = host.settings.peer
+        for change in changes:
+            if isinstance(change, PutTokens):
+                for _, claim in change.put:
+                    if claim.writer == me != claim.owner and claim.version > 1:
+                        self._look(host, claim.owner)
+
+    def _look(self, donor: Host, asker: str) -> None:
+        durable = donor.disk.durable
+        if any(claim.owner == asker for claim in durable.tokens.values()):
+            return  # whoever knows the ring knows its owners
+        third = [peer for peer in durable.members if peer not in (donor.settings.peer, asker)]
+        if third and not any(peer != donor.settings.peer for peer in self._held.get(asker, {})):
+            self.fail(f"{donor.name} grants space to {asker}, whom no third host has ever held durably")
