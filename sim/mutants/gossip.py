@@ -8,7 +8,7 @@ from ringipam.core.spreading import Spreading
 from ringipam.core.state import State
 from ringipam.gossip.membership import Membership
 from ringipam.gossip.rumours import Rumours
-from ringipam.ring.fingerprint import fingerprint
+from ringipam.ring.fingerprint import content, digest_of
 from sim.mutants.mutant import Edit, Mutant, Shown
 
 _PARTLY_LINKED = "slow-link,pair,split,bridge,swizzle-clog,slow-network,one-way,delay-tail"
@@ -63,7 +63,7 @@ MUTANTS = (
         ("ConvergesInTime", "Convergence"),
         (
             Edit(
-                fingerprint,
+                content,
                 'b"".join(map(_encoded, starts, claims))',
                 'b"".join(start.to_bytes(ADDRESS_SIZE, "big") for start in starts)',
             ),
@@ -76,8 +76,8 @@ MUTANTS = (
         " for; with a salt for each exchange the core stands that.)",
         ("ConvergesInTime", "Convergence"),
         (
-            Edit(fingerprint, "return digest.digest()", "return bytes([digest.digest()[0] & 1])"),
-            Edit(Spreading.reconcile, 'state.rng.bits64().to_bytes(8, "big")', 'b"the same"'),
+            Edit(digest_of, "key=salt).digest()", "key=salt).digest()[:1].translate(bytes(n & 1 for n in range(256)))"),
+            Edit(Spreading.reconcile, 'self._state.rng.bits64().to_bytes(8, "big")', 'b"the same"'),
         ),
         shown=Shown(0, seconds=30),
     ),
