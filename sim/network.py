@@ -133,11 +133,6 @@ class Network:
         """The next message whose body is of this kind is lost."""
         self._drop_next.append(kind)
 
-    def other_end(self, link: int) -> str:
-        """The host at the other end of a connection, or "" if it is gone."""
-        end = self._ends.get(link)
-        return end.other_host if end is not None else ""
-
     def _break_if_cut(self, link: int) -> None:
         end = self._ends.get(link)
         if end is not None and self.is_cut(end.host, end.other_host):

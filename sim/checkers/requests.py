@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ringipam.core.durable import Change, PutAnswered
-from ringipam.core.events import Effect, Event, Send
-from ringipam.messages import Denied, Envelope, Grant
+from ringipam.core.events import Effect, Event, Received, Send
+from ringipam.messages import Denied, Envelope, Grant, Hello
 from sim.checkers.base import Checker
 
 if TYPE_CHECKING:
@@ -23,22 +23,21 @@ class SpaceIsGrantedOnce(Checker):
     def __init__(self, world: World) -> None:
         super().__init__(world)
         self._answered: dict[str, dict[str, int]] = {}  # donor → asker → number
+        self._greeted: dict[int, str] = {}  # link → who is at its other end, though the host may be another by now
 
     def restarted(self, host: Host) -> None:
         self._answered[host.name] = dict(host.disk.durable.answered)
 
     def stepped(self, host: Host, event: Event | None, effects: list[Effect]) -> None:
+        if type(event) is Received and type(event.message) is Hello:
+            self._greeted[event.link] = event.message.peer
         for effect in effects:
             if type(effect) is Send and type(effect.message) is Envelope and type(effect.message.body) is Denied:
                 envelope, denied = effect.message, effect.message.body
-                asker = envelope.target if envelope.origin == host.settings.peer else self._other_end(effect.link)
+                asker = envelope.target if envelope.origin == host.settings.peer else self._greeted.get(effect.link, "")
                 if asker and envelope.origin in ("", host.settings.peer):
                     answered = self._answered[host.name]
                     answered[asker] = max(denied.number, answered.get(asker, 0))
-
-    def _other_end(self, link: int) -> str:
-        name = self.world.network.other_end(link)
-        return self.world.hosts[name].settings.peer if name else ""
 
     def changed(self, host: Host, event: Event | None, effects: list[Effect], changes: tuple[Change, ...]) -> None:
         recorded: dict[str, int] = {}
