@@ -54,7 +54,8 @@ class NewsTravelsFast(Checker):
         return VIOLATION * ceil((log(hosts, 3) + log(log(hosts)) + 3) * round_ms)
 
     def _look(self, host: Host, start: int, claim: Claim, since: int) -> None:
-        if self._since > since or any(other.peer is None for other in self.world.members()):
+        struck = self.world.calm_since >= since
+        if struck or self._since > since or any(other.peer is None for other in self.world.members()):
             return
         for other in self.world.members():
             if other.peer is not None and other.peer.ring is not None and other.peer.ring.at(start) < claim:
