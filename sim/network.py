@@ -6,7 +6,7 @@ also stand what TCP would not do to it (loss, copies, disorder), so those can be
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ringipam.codec import decode, encode
@@ -89,6 +89,15 @@ class Network:
         self._cuts[source, target] = self._cuts.get((source, target), 0) + 1
         for link, end in list(self._ends.items()):
             if (end.host, end.other_host) in ((source, target), (target, source)):
+                self._loop.after(self._rng.between(*CUT_NOTICED_MS), self._break_if_cut, link)
+
+    def cut_between(self, one: Sequence[str], other: Sequence[str]) -> None:
+        """Nothing passes between two groups of hosts, in either direction, until all is mended."""
+        pairs = {pair: None for a in one for b in other for pair in ((a, b), (b, a))}
+        for pair in pairs:
+            self._cuts[pair] = self._cuts.get(pair, 0) + 1
+        for link, end in self._ends.items():
+            if (end.host, end.other_host) in pairs:
                 self._loop.after(self._rng.between(*CUT_NOTICED_MS), self._break_if_cut, link)
 
     def mend(self, source: str, target: str) -> None:

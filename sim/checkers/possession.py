@@ -141,6 +141,41 @@ class NoAddressPossessedTwice(Checker):
             self.fail(f"{name} and {other} both possess {first} to {last}{also or when}")
 
 
+class NoAddressPossessedTwiceAmongMany(NoAddressPossessedTwice):
+    """The same for worlds of many hosts: a host is looked at only when a record names it, or borders on what it has.
+
+    What a record says of others' space only cannot change what this host possesses.
+    """
+
+    def changed(self, host: Host, event: Event | None, effects: list[Effect], changes: tuple[Change, ...]) -> None:
+        if self._concern(host, changes):
+            super().changed(host, event, effects, changes)
+        else:
+            self._asked[host.name] += len(changes)
+            self._ahead[host.name].apply(changes)
+
+    def _concern(self, host: Host, changes: tuple[Change, ...]) -> bool:
+        me = host.settings.peer
+        futures = self._futures[host.name]
+        views = (self._memory[host.name][1], (futures[-1][1] if futures else self._disk[host.name])[1])
+        for change in changes:
+            if isinstance(change, PutConflict | PutMeta):
+                return True
+            if isinstance(change, PutTokens):
+                if any(claim.owner == me for _, claim in change.put):
+                    return True
+                starts = (*change.removed, *(start for start, _ in change.put))
+                if any(_borders(start, view) for start in starts for view in views):
+                    return True
+        return False
+
+
+def _borders(start: int, possessed: list[Range]) -> bool:
+    """Whether a token there lies in one of these ranges or ends it."""
+    at = bisect_right(possessed, (start, start)) - 1
+    return any(near.start <= start <= near.end for near in possessed[max(0, at) : at + 2])
+
+
 def durable_possession(host: Host) -> Possession:
     """Cluster and ranges that a restart of this host would find."""
     return _Disk(host.disk.durable).possession(host.settings.universe.range, host.settings.peer)
