@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TextIO
 
 from ringipam.errors import RequestError
+from sim import report, scenarios
 from sim.campaign import Summary, campaign
 from sim.compiled import build
 from sim.explore import command as explore_command
@@ -86,6 +87,8 @@ def _parser() -> argparse.ArgumentParser:
     broken.set_defaults(do=mutants.main)
     kinds = commands.add_parser("faults", help="the kinds of faults there are")
     kinds.set_defaults(do=_show_faults)
+    report.add_parser(commands)
+    scenarios.add_parser(commands)
     return parser
 
 

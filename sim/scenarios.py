@@ -5,12 +5,14 @@ What a scenario would need of a later version is said in `lacks`; nothing here p
 
 from __future__ import annotations
 
+import argparse
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 
 from ringipam.core.events import Allocate, Leased, Verb
-from ringipam.errors import NoSpaceError, RequestTimeoutError
+from ringipam.errors import NoSpaceError, RequestError, RequestTimeoutError
 from ringipam.messages import Envelope, Grant, Message, SpaceRequest
 from ringipam.ring.ring import Ring
 from sim.checkers import Violation
@@ -354,3 +356,49 @@ def _ring(world: World) -> Ring:
     assert peer is not None
     assert peer.ring is not None
     return peer.ring
+
+
+# ── the command ───────────────────────────────────────────────────────────────────────────────────
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    names = [scenario.name for scenario in SCENARIOS]
+    parser = commands.add_parser("scenarios", help="histories that hurt weave's users, played with all checkers")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(names)}; all if none is named")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--json", action="store_true", help="print the outcomes as one JSON object")
+    parser.set_defaults(do=_play_all)
+
+
+def _play_all(options: argparse.Namespace) -> int:
+    """Exit status: 0 all ended well, 1 one did not."""
+    unknown = [name for name in options.names if name not in [scenario.name for scenario in SCENARIOS]]
+    if unknown:
+        raise RequestError(f"there is no scenario {', '.join(unknown)}")
+    chosen = [scenario for scenario in SCENARIOS if not options.names or scenario.name in options.names]
+    outcomes: list[Outcome] = []
+    failed: dict[str, str] = {}
+    if not options.json:
+        print(f"{'scenario':24} {'hosts':>5} {'leased':>6} {'refused':>7} {'longest':>9} {'messages':>8}  outcome")
+    for scenario in chosen:
+        try:
+            outcome = play(scenario, options.seed)
+        except Violation as error:
+            failed[scenario.name] = str(error)
+            if not options.json:
+                print(f"{scenario.name:24} violation: {error}", flush=True)
+            continue
+        outcomes.append(outcome)
+        if not options.json:
+            print(
+                f"{outcome.name:24} {outcome.hosts:5} {outcome.leased:6} {outcome.refused:7} {outcome.longest_ms:6} ms"
+                f" {outcome.messages:8}  {outcome.found}",
+                flush=True,
+            )
+    if options.json:
+        print(json.dumps({"outcomes": [outcome.as_json() for outcome in outcomes], "failed": failed}))
+    else:
+        for scenario in chosen:
+            if scenario.lacks:
+                print(f"not there yet, for {scenario.name}: {scenario.lacks}")
+    return 1 if failed else 0
