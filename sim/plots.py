@@ -80,7 +80,7 @@ def _ring(found: Sequence[Prediction]) -> list[Curve]:
 
 def _plot(path: Path, hosts: Sequence[int], label: str, curves: Sequence[Curve]) -> Path:
     from matplotlib.figure import Figure
-    from matplotlib.ticker import FuncFormatter, NullFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
     figure = Figure(figsize=(5.6, 3.2), layout="constrained")
     axes: Any = figure.add_subplot()
@@ -94,8 +94,10 @@ def _plot(path: Path, hosts: Sequence[int], label: str, curves: Sequence[Curve])
     axes.set_xticks(hosts)
     plain: Callable[[float, int], str] = lambda value, _: f"{value:,.10g}"  # noqa: E731  a formatter is a function
     axes.xaxis.set_major_formatter(FuncFormatter(plain))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter(FuncFormatter(plain))
+    axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("hosts")
     axes.set_ylabel(label)
     if axes.lines:
