@@ -22,7 +22,7 @@ PACKAGES = (
     "sim/checkers",
     "sim/faults",
 )
-SIMULATOR = ("loop", "network", "host", "disk", "cluster", "trace", "marks", "workload", "run")
+SIMULATOR = ("loop", "network", "host", "disk", "cluster", "trace", "marks", "workload", "run", "load")
 """The classes of these are subclassed only among themselves, as compiled classes must be."""
 
 

@@ -38,7 +38,7 @@ def with_news(ring: Ring, rng: Rng) -> Ring:
 def exchange(one: Ring, other: Ring, salt: bytes) -> list[int]:
     """The payloads of all messages until two rings agree; both are brought up to date."""
     mark = mark_of(CLUSTER, UNIVERSE)
-    waiting: list[tuple[Ring, Ring, Body]] = [(other, one, opening(one, Roster(), salt))]
+    waiting: list[tuple[Ring, Ring, Body]] = [(other, one, opening(RingParts(one), Roster(), salt))]
     sizes = []
     while waiting:
         here, there, body = waiting.pop(0)

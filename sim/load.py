@@ -56,6 +56,7 @@ class Load(Checker):
         self._unclear: dict[str, list[str]] = {}
         self._count = 0
         self._on = False
+        self._filling = False
         self._next_us = 0
         world.watch(self)
         if pace.shift_ms:
@@ -64,8 +65,9 @@ class Load(Checker):
     # ── on and off ───────────────────────────────────────────────────────────────────────────────
 
     def fill(self, per_s: int) -> None:
-        """Start containers until there are as many as there should be; then go on at the usual pace."""
+        """Start containers, as many on each host, until they are as many as there should be; then go on as usual."""
         self._on = True
+        self._filling = True
         self._next_us = self.world.loop.now * 1_000
         self._tick(per_s)
 
@@ -96,6 +98,7 @@ class Load(Checker):
         if not self._on:
             return
         full = len(self.running) >= self.pace.containers
+        self._filling = self._filling and not full
         rate = self.pace.per_s if full else per_s
         self._next_us += self._rng.between(0, 2_000_000 // rate)
         self.world.loop.at(self._next_us // 1_000, self._tick, rate)
@@ -116,7 +119,7 @@ class Load(Checker):
         self.world.ask(host, Allocate(holder, None, self.pace.timeout_ms))
 
     def _pick(self) -> str:
-        if not self.pace.uneven:
+        if self._filling or not self.pace.uneven:
             return self._rng.pick(self.hosts)
         busy = max(1, len(self._order) // BUSY_SHARE)
         first, last = (0, busy) if self._rng.chance(BUSY_STARTS) else (busy, len(self._order))

@@ -118,8 +118,11 @@ class _Run:
             f"10.32.0.0/{32 - bits}",
             f"seed={','.join(self._names)}",
             dial=lambda name: [peer for peer in self._names[:SEEDS] if peer != name],
-            checkers=lambda world: checkers_of(row, world),
+            checked=False,
+            start=False,
         )
+        for checker in checkers_of(row, self.world):
+            self.world.watch(checker)
         spread = row["spread"]
         self.load = Load(
             self.world,
@@ -160,6 +163,8 @@ class _Run:
     def _play(self) -> None:
         world, load = self.world, self.load
         per_s = FILL_PER_S_A_HOST * self._hosts
+        for host in list(world.hosts.values()):
+            host.start()
         world.run_for(3_000)
         load.fill(per_s)
         world.run_for(self._containers * 1_000 // per_s + 2_000)

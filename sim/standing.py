@@ -33,11 +33,13 @@ def standing(
         universe,
         "observer",
         dial=lambda name: [peer for peer in seeds if peer != name],
-        checkers=checkers,
+        checked=False,
         trace=trace,
         codec=codec,
         start=False,
     )
+    for checker in checkers(world):
+        world.watch(checker)
     owners = [host.settings.peer for host in world.hosts.values()]
     extent = world.universe.range
     tokens = {

@@ -10,7 +10,6 @@ import pytest
 from ringipam.core.rng import Rng
 from sim.__main__ import main
 from sim.checkers.possession import NoAddressPossessedTwice, NoAddressPossessedTwiceAmongMany
-from sim.cluster import World
 from sim.exchange import exchange, ring_of, with_news
 from sim.load import Load, Pace
 from sim.predict import light_checkers, percentiles, predict, universe
@@ -48,7 +47,7 @@ def test_a_host_that_takes_most_of_the_work_gets_space_of_others_and_the_change_
     load, traffic = Load(world, Pace(10, 150)), Traffic(world)
 
     load.fill(50)
-    world.run_for(10_000)
+    world.run_for(60_000)
 
     counts = traffic.counts
     assert counts.ring_news > 0
@@ -155,7 +154,7 @@ def test_looking_at_what_concerns_a_host_only_comes_to_the_same_views(seed: int)
 
 
 def test_light_checkers_are_on() -> None:
-    world = World(hosts=2, checkers=light_checkers)
+    world = standing(1, 2, "10.0.0.0/24", checkers=light_checkers)
 
     assert [type(checker) for checker in world.checkers].count(NoAddressPossessedTwiceAmongMany) == 1
 
