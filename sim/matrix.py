@@ -8,6 +8,7 @@ from itertools import combinations
 
 from ringipam.core.rng import Rng
 from sim.checkers import Checker, Violation, all_checkers
+from sim.checkers.healing import ConvergesInTime
 from sim.checkers.truth import NoSpaceIsTrue
 from sim.cluster import World
 from sim.faults.fault import crash_for
@@ -143,7 +144,7 @@ class _Run:
         except Violation as error:
             violation = str(error).splitlines()[0]
         world, tally = self.world, self.load.tally
-        took = next((getattr(c, "took_ms", None) for c in world.checkers if hasattr(c, "took_ms")), None)
+        took = next((checker.took_ms for checker in world.checkers if isinstance(checker, ConvergesInTime)), None)
         rings = [host.peer.ring for host in world.hosts.values() if host.peer is not None]
         return Measured(
             self._row,

@@ -110,14 +110,14 @@ def _autoscaling(seed: int) -> tuple[World, str]:
         lambda name: "consensus=3" if name in names[:3] else "observer",
         dial=lambda name: [peer for peer in names[:3] if peer != name],
     )
-    load = Load(world, Pace(20, 600, uneven=False))
+    load = Load(world, Pace(10, 500, uneven=False))
     load.fill(100)
     world.run_for(15_000)
     for name in names[first:]:
         world.add_host(name, "observer", names[:3]).start()
         load.add(name)
-        world.run_for(500)
-    world.run_for(20_000)
+        world.run_for(250)
+    world.run_for(15_000)
     held = sum(_owners(world).get(world.hosts[name].settings.peer, 0) for name in names[first:])
     _expect(held > 0, "the new hosts never got any space")
     for name in names[first:]:
@@ -125,7 +125,7 @@ def _autoscaling(seed: int) -> tuple[World, str]:
         world.hosts[name].wanted = False
         world.crash(name)
         world.run_for(250)
-    world.run_for(20_000)
+    world.run_for(10_000)
     load.stop()
     world.heal()
     _come_together(world)
@@ -270,7 +270,7 @@ SCENARIOS: Sequence[Scenario] = (
     ),
     Scenario(
         "autoscaling",
-        "62 hosts; 40 more join as observers; these 40 stop; all the while 20 starts and stops a second",
+        "62 hosts; 40 more join as observers; these 40 stop; all the while 10 starts and stops a second",
         "weave #3310, #3165, #3677, #3659: rings that contradict each other after scaling up and down",
         _autoscaling,
         lacks="`leave`: the space of the 40 stays theirs, and would go to the others if they left",
