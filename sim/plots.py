@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import ceil, floor, log10
 from pathlib import Path
 from typing import Any
 
@@ -84,13 +85,16 @@ def _plot(path: Path, hosts: Sequence[int], label: str, curves: Sequence[Curve])
 
     figure = Figure(figsize=(5.6, 3.2), layout="constrained")
     axes: Any = figure.add_subplot()
-    for (name, values), (marker, line, colour) in zip(curves, STYLES, strict=False):
-        points = [(x, y) for x, y in zip(hosts, values, strict=True) if y is not None]
+    for (name, heights), (marker, line, colour) in zip(curves, STYLES, strict=False):
+        points = [(x, y) for x, y in zip(hosts, heights, strict=True) if y is not None]
         if points:
             xs, ys = zip(*points, strict=True)
             axes.plot(xs, ys, marker=marker, linestyle=line, color=colour, markersize=4, linewidth=1.2, label=name)
     axes.set_xscale("log")
     axes.set_yscale("log")
+    values = [value for _, curve in curves for value in curve if value]
+    if values:  # whole decades, so that a difference of one looks as small as it is
+        axes.set_ylim(10 ** floor(log10(min(values))), 10 ** ceil(log10(max(values)) + 0.01))
     axes.set_xticks(hosts)
     plain: Callable[[float, int], str] = lambda value, _: f"{value:,.10g}"  # noqa: E731  a formatter is a function
     axes.xaxis.set_major_formatter(FuncFormatter(plain))
