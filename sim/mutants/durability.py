@@ -49,6 +49,7 @@ MUTANTS = (
             ),
         ),
         shown=Shown(0, seconds=20, faults="disk-slow,disk-stalls"),
+        standard=False,
     ),
     Mutant(
         "a-record-for-each-change",
@@ -140,6 +141,7 @@ MUTANTS = (
         ),
         (Edit(Host.reborn, "replace(self.settings, peer=peer, init=init)", "replace(self.settings, init=init)"),),
         shown=Shown(0, seconds=20, faults="lost-disk"),
+        standard=False,
     ),
     Mutant(
         "restart-loses-leases",
@@ -162,5 +164,6 @@ MUTANTS = (
         ("OneRingIsFormed",),
         (Edit(Election._remember, "self._state.change(acceptor)", "pass"),),
         shown=Shown(2, seconds=12, faults=_ELECTIONS),
+        standard=False,
     ),
 )

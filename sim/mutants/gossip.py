@@ -96,6 +96,7 @@ MUTANTS = (
         ("NewcomersAreVouchedFor",),
         (Edit(Donor._vouched, "return not self._others(asker)", "return True"),),
         shown=Shown(4, seconds=12, faults=_PARTLY_LINKED),
+        standard=False,
     ),
     Mutant(
         "the-dead-stay-dead",

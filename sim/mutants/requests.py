@@ -80,6 +80,7 @@ MUTANTS = (
         ("SpaceIsGrantedOnce",),
         (Edit(Donor._deny, "state.answered[asker] = request.number", "pass"),),
         shown=Shown(40, seconds=20, faults=_COPIES),
+        standard=False,
     ),
     Mutant(
         "answered-number-not-durable",
@@ -95,6 +96,7 @@ MUTANTS = (
         ("SpaceIsGrantedOnce",),
         (Edit(State.__init__, "dict(stored.answered)", "{}"),),
         shown=Shown(13, seconds=30, hosts=3, faults="stale-copies,restart"),
+        standard=False,
     ),
     Mutant(
         "boots-not-counted",
@@ -153,6 +155,7 @@ MUTANTS = (
             Edit(Searches.deadline, "due = min(due, search.asking.due_ms)", "pass"),
         ),
         shown=Shown(38, seconds=60, faults="loss,lose-grants,lose-denials,gone-for-good,crash"),
+        standard=False,
     ),
     Mutant(
         "free-figure-is-believed",

@@ -36,6 +36,7 @@ MUTANTS = (
             ),
         ),
         shown=Shown(27, faults="none"),
+        standard=False,
     ),
     Mutant(
         "merged-by-owner",
