@@ -120,4 +120,13 @@ MUTANTS = (
         ),
         shown=Shown(1),
     ),
+    Mutant(
+        "ringless-not-greeted-again",
+        "design, joining",
+        "Who has no ring is told of it once over a link; if that is lost, never again.",
+        ("ConvergesInTime", "Convergence"),
+        (Edit(Links.greet_ringless, "if not self.hello(peer).cluster:", "if False:"),),
+        shown=Shown(118, seconds=16, hosts=3, faults="loss"),
+        standard=False,
+    ),
 )
