@@ -53,14 +53,14 @@ MUTANTS = (
         "nothing-is-reconciled",
         "design, anti-entropy",
         "There is no anti-entropy: what a rumour missed is missed for ever.",
-        ("ConvergesInTime", "Convergence"),
+        ("NoSpaceIsTrue", "ConvergesInTime", "Convergence"),
         (Edit(Spreading.reconcile, "    self._router.send(", "    (lambda *_: None)("),),
     ),
     Mutant(
         "fingerprint-of-starts-only",
         "design, anti-entropy",
         "A fingerprint covers where ranges start and not who owns them since when.",
-        ("ConvergesInTime", "Convergence"),
+        ("NoSpaceIsTrue", "ConvergesInTime", "Convergence"),
         (
             Edit(
                 content,
@@ -74,7 +74,7 @@ MUTANTS = (
         "S21",
         "Each exchange has the same salt. (Fingerprints have one bit here, as a collision in 64 is not to be waited"
         " for; with a salt for each exchange the core stands that.)",
-        ("ConvergesInTime", "Convergence"),
+        ("NoSpaceIsTrue", "ConvergesInTime", "Convergence"),
         (
             Edit(digest_of, "key=salt).digest()", "key=salt).digest()[:1].translate(bytes(n & 1 for n in range(256)))"),
             Edit(Spreading.reconcile, 'self._state.rng.bits64().to_bytes(8, "big")', 'b"the same"'),
@@ -110,7 +110,7 @@ MUTANTS = (
         "dialled-once",
         "design, links",
         "An address that did not answer is never dialled again.",
-        ("ConvergesInTime", "Convergence"),
+        ("NewsTravelsFast", "ConvergesInTime", "Convergence"),
         (
             Edit(
                 Links._back_off,

@@ -54,7 +54,10 @@ MUTANTS = (
         "cancelled-callers-are-served",
         "S18",
         "A request goes on although its caller is gone.",
-        ("EveryLeaseWasAskedFor",),
+        (
+            "NothingGrowsWithoutBound",
+            "EveryLeaseWasAskedFor",
+        ),
         (Edit(Allocator.cancel, "self._waiting.pop(request, None)", "None"),),
         shown=Shown(2),
     ),
