@@ -24,6 +24,7 @@ MUTANTS = (
         "Messages do not wait for the record they follow from.",
         ("NoAddressPossessedTwice", "NobodyIsContested", "OneRingIsFormed"),
         (Edit(Outbox.visible, _HASTY[0], _HASTY[1].format(kind="Send")),),
+        shown=Shown(3),
     ),
     Mutant(
         "reply-before-commit",

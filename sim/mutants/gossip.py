@@ -31,7 +31,7 @@ MUTANTS = (
             Edit(State.join, "self.rumours.add(rumour, source)", "pass"),
             Edit(State.learn, "self.rumours.add(rumour, source)", "pass"),
         ),
-        shown=Shown(0, seconds=22, hosts=18, faults="none"),
+        shown=Shown(3, seconds=22, hosts=18, faults="none"),
         standard=False,
     ),
     Mutant(
@@ -104,7 +104,7 @@ MUTANTS = (
         "A peer that hears that it is dead does not contradict.",
         ("NoSpaceIsTrue", "ConvergesInTime", "Convergence"),
         (Edit(Membership.merge, "if member.stamp > self.me.stamp:", "if False:"),),
-        shown=Shown(2),
+        shown=Shown(21),
     ),
     Mutant(
         "dialled-once",

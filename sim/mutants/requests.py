@@ -194,6 +194,7 @@ MUTANTS = (
             Edit(Allocator.tick, "self._attempt(request, waiting)", "pass"),
         ),
         shown=Shown(5, seconds=30, hosts=2, faults="none"),
+        standard=False,
     ),
     Mutant(
         "waiting-list-leaks",

@@ -15,6 +15,7 @@ MUTANTS = (
         "A peer takes over whatever arrives, be its stamp older.",
         ("NoAddressPossessedTwice", "NobodyIsContested", "RingsJoinInAnyOrder"),
         (Edit(Ring._compare, "if mine < claim:", "if claim.owner:"),),
+        shown=Shown(1),
     ),
     Mutant(
         "version-not-raised",
