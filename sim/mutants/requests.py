@@ -98,7 +98,7 @@ MUTANTS = (
         "A restarted donor does not know which requests it has granted.",
         ("SpaceIsGrantedOnce",),
         (Edit(State.__init__, "dict(stored.answered)", "{}"),),
-        shown=Shown(13, seconds=30, hosts=3, faults="stale-copies,restart"),
+        shown=Shown(70, seconds=30, hosts=3, faults="stale-copies,restart"),
         standard=False,
     ),
     Mutant(

@@ -36,7 +36,7 @@ MUTANTS = (
                 "run[0].claim.version + 1",
             ),
         ),
-        shown=Shown(27, faults="none"),
+        shown=Shown(16, faults="none"),
         standard=False,
     ),
     Mutant(
