@@ -24,6 +24,7 @@ MUTANTS = (
         "Messages do not wait for the record they follow from.",
         ("NoAddressPossessedTwice", "NobodyIsContested", "OneRingIsFormed"),
         (Edit(Outbox.visible, _HASTY[0], _HASTY[1].format(kind="Send")),),
+        shown=Shown(3),
     ),
     Mutant(
         "reply-before-commit",
@@ -49,6 +50,7 @@ MUTANTS = (
             ),
         ),
         shown=Shown(0, seconds=20, faults="disk-slow,disk-stalls"),
+        standard=False,
     ),
     Mutant(
         "a-record-for-each-change",
@@ -140,6 +142,7 @@ MUTANTS = (
         ),
         (Edit(Host.reborn, "replace(self.settings, peer=peer, init=init)", "replace(self.settings, init=init)"),),
         shown=Shown(0, seconds=20, faults="lost-disk"),
+        standard=False,
     ),
     Mutant(
         "restart-loses-leases",
@@ -162,5 +165,6 @@ MUTANTS = (
         ("OneRingIsFormed",),
         (Edit(Election._remember, "self._state.change(acceptor)", "pass"),),
         shown=Shown(2, seconds=12, faults=_ELECTIONS),
+        standard=False,
     ),
 )

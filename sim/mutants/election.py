@@ -27,6 +27,7 @@ MUTANTS = (
         _TWO_RINGS,
         (Edit(Election._quorum, "terms.electors // 2 + 1", "max(1, terms.electors // 2)"),),
         shown=Shown(2, seconds=12, faults=_ELECTIONS),
+        standard=False,
     ),
     Mutant(
         "electors-are-those-met",
@@ -35,6 +36,7 @@ MUTANTS = (
         _TWO_RINGS,
         (Edit(Election._terms, "self._init.electors, ()", "1 + len(self._electors()), ()"),),
         shown=Shown(2, seconds=12, faults=_ELECTIONS),
+        standard=False,
     ),
     Mutant(
         "listed-peers-may-be-missing",
@@ -46,6 +48,7 @@ MUTANTS = (
             Edit(Election._terms, "peer for peer in listed if", "peer for peer in listed if self._linked(peer) and"),
         ),
         shown=Shown(11, seconds=12, faults=_ELECTIONS),
+        standard=False,
     ),
     Mutant(
         "terms-not-compared",
@@ -54,6 +57,7 @@ MUTANTS = (
         _TWO_RINGS,
         (Edit(Election._objection, "if mine == message.terms:", "if mine is not None:"),),
         shown=Shown(176, seconds=12, faults=_ELECTIONS),
+        standard=False,
     ),
     Mutant(
         "observers-vote",
@@ -73,6 +77,7 @@ MUTANTS = (
             ),
         ),
         shown=Shown(24, seconds=12, faults=_ELECTIONS),
+        standard=False,
     ),
     Mutant(
         "own-address-is-a-peer",
@@ -81,6 +86,7 @@ MUTANTS = (
         ("Convergence", "ConvergesInTime", "EveryRequestAnswered"),
         (Edit(Links.greeted, "self._listed.pop(entry.dialled, None)", "pass"),),
         shown=Shown(32, seconds=12, faults=_ELECTIONS),
+        standard=False,
     ),
     Mutant(
         "accepted-value-ignored",
@@ -97,6 +103,7 @@ MUTANTS = (
         _TWO_RINGS,
         (Edit(Election._accept, "if message.ballot < mine.promised:", "if False:"),),
         shown=Shown(211, seconds=12, faults=_ELECTIONS),
+        standard=False,
     ),
     Mutant(
         "one-acceptance-is-enough",

@@ -31,7 +31,7 @@ MUTANTS = (
             Edit(State.join, "self.rumours.add(rumour, source)", "pass"),
             Edit(State.learn, "self.rumours.add(rumour, source)", "pass"),
         ),
-        shown=Shown(0, seconds=22, hosts=18, faults="none"),
+        shown=Shown(3, seconds=22, hosts=18, faults="none"),
         standard=False,
     ),
     Mutant(
@@ -53,14 +53,14 @@ MUTANTS = (
         "nothing-is-reconciled",
         "design, anti-entropy",
         "There is no anti-entropy: what a rumour missed is missed for ever.",
-        ("ConvergesInTime", "Convergence"),
+        ("NoSpaceIsTrue", "ConvergesInTime", "Convergence"),
         (Edit(Spreading.reconcile, "    self._router.send(", "    (lambda *_: None)("),),
     ),
     Mutant(
         "fingerprint-of-starts-only",
         "design, anti-entropy",
         "A fingerprint covers where ranges start and not who owns them since when.",
-        ("ConvergesInTime", "Convergence"),
+        ("NoSpaceIsTrue", "ConvergesInTime", "Convergence"),
         (
             Edit(
                 content,
@@ -74,7 +74,7 @@ MUTANTS = (
         "S21",
         "Each exchange has the same salt. (Fingerprints have one bit here, as a collision in 64 is not to be waited"
         " for; with a salt for each exchange the core stands that.)",
-        ("ConvergesInTime", "Convergence"),
+        ("NoSpaceIsTrue", "ConvergesInTime", "Convergence"),
         (
             Edit(digest_of, "key=salt).digest()", "key=salt).digest()[:1].translate(bytes(n & 1 for n in range(256)))"),
             Edit(Spreading.reconcile, 'self._state.rng.bits64().to_bytes(8, "big")', 'b"the same"'),
@@ -96,6 +96,7 @@ MUTANTS = (
         ("NewcomersAreVouchedFor",),
         (Edit(Donor._vouched, "return not self._others(asker)", "return True"),),
         shown=Shown(4, seconds=12, faults=_PARTLY_LINKED),
+        standard=False,
     ),
     Mutant(
         "the-dead-stay-dead",
@@ -103,13 +104,13 @@ MUTANTS = (
         "A peer that hears that it is dead does not contradict.",
         ("NoSpaceIsTrue", "ConvergesInTime", "Convergence"),
         (Edit(Membership.merge, "if member.stamp > self.me.stamp:", "if False:"),),
-        shown=Shown(2),
+        shown=Shown(21),
     ),
     Mutant(
         "dialled-once",
         "design, links",
         "An address that did not answer is never dialled again.",
-        ("ConvergesInTime", "Convergence"),
+        ("NewsTravelsFast", "ConvergesInTime", "Convergence"),
         (
             Edit(
                 Links._back_off,
@@ -118,5 +119,14 @@ MUTANTS = (
             ),
         ),
         shown=Shown(1),
+    ),
+    Mutant(
+        "ringless-not-greeted-again",
+        "design, joining",
+        "Who has no ring is told of it once over a link; if that is lost, never again.",
+        ("ConvergesInTime", "Convergence"),
+        (Edit(Links.greet_ringless, "if not self.hello(peer).cluster:", "if False:"),),
+        shown=Shown(118, seconds=16, hosts=3, faults="loss"),
+        standard=False,
     ),
 )

@@ -54,7 +54,10 @@ MUTANTS = (
         "cancelled-callers-are-served",
         "S18",
         "A request goes on although its caller is gone.",
-        ("EveryLeaseWasAskedFor",),
+        (
+            "NothingGrowsWithoutBound",
+            "EveryLeaseWasAskedFor",
+        ),
         (Edit(Allocator.cancel, "self._waiting.pop(request, None)", "None"),),
         shown=Shown(2),
     ),
@@ -80,6 +83,7 @@ MUTANTS = (
         ("SpaceIsGrantedOnce",),
         (Edit(Donor._deny, "state.answered[asker] = request.number", "pass"),),
         shown=Shown(40, seconds=20, faults=_COPIES),
+        standard=False,
     ),
     Mutant(
         "answered-number-not-durable",
@@ -94,7 +98,8 @@ MUTANTS = (
         "A restarted donor does not know which requests it has granted.",
         ("SpaceIsGrantedOnce",),
         (Edit(State.__init__, "dict(stored.answered)", "{}"),),
-        shown=Shown(13, seconds=30, hosts=3, faults="stale-copies,restart"),
+        shown=Shown(70, seconds=30, hosts=3, faults="stale-copies,restart"),
+        standard=False,
     ),
     Mutant(
         "boots-not-counted",
@@ -153,6 +158,7 @@ MUTANTS = (
             Edit(Searches.deadline, "due = min(due, search.asking.due_ms)", "pass"),
         ),
         shown=Shown(38, seconds=60, faults="loss,lose-grants,lose-denials,gone-for-good,crash"),
+        standard=False,
     ),
     Mutant(
         "free-figure-is-believed",
@@ -188,6 +194,7 @@ MUTANTS = (
             Edit(Allocator.tick, "self._attempt(request, waiting)", "pass"),
         ),
         shown=Shown(5, seconds=30, hosts=2, faults="none"),
+        standard=False,
     ),
     Mutant(
         "waiting-list-leaks",

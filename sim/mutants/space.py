@@ -129,4 +129,12 @@ MUTANTS = (
         (Edit(State._gain, "elif not first and self.settings.quarantine_ms:", "elif False:"),),
         shown=Shown(1),
     ),
+    Mutant(
+        "donor-gives-all",
+        "S17",
+        "A donor gives away all it has free, not half of it.",
+        ("PrefetchLeavesSome",),
+        (Edit(Space.donation, "limit = max(held // 2, int(last and held > 0))", "limit = held"),),
+        shown=Shown(2, seconds=60),
+    ),
 )
