@@ -111,6 +111,8 @@ class World:
         """Since when no fault has struck."""
         self.healing = False
         """All faults have ended for good; what must happen in time must happen now."""
+        self.rested = False
+        """Nobody has asked for anything for so long that all housekeeping is done."""
         self.marks: dict[str, int] = {}
         """Which situations were reached, and how often."""
         self.network.mark = self.mark
@@ -120,7 +122,7 @@ class World:
         self.clocks_stepped = 0
         """When a host's clock last jumped: rests may have ended early, or last longer."""
         self._quarantine_ms = quarantine_ms
-        self._housekeeping_ms = housekeeping_ms
+        self.housekeeping_ms = housekeeping_ms
         self._excluded = excluded
         self._open: dict[str, dict[int, Request]] = {}
         self._releases: list[Request] = []
@@ -190,7 +192,7 @@ class World:
             dial=addresses,
             excluded=self._excluded if universe == self.universe else (),
             quarantine_ms=self._quarantine_ms,
-            housekeeping_ms=self._housekeeping_ms,
+            housekeeping_ms=self.housekeeping_ms,
         )
 
     @staticmethod

@@ -27,6 +27,12 @@ UNIVERSES = ("10.0.0.0/27", "10.0.0.0/26", "10.0.0.0/25", "10.0.0.0/24", "10.32.
 WANTING_MS = 20_000
 PATIENCE_MS = 100_000
 """Rings that differ at the end are waited for until `ConvergesInTime` has called it too long."""
+BRISK_MS = 1_000
+"""Half of the seeds tidy up so often, so that there is something to see of it in one run."""
+REST = 300
+"""Per mille of the seeds that are left alone in the end."""
+REST_ROUNDS = 70
+"""Of housekeeping: a fragment goes home after 30, and may uncover another."""
 WHAT_IF = 50
 """Per mille of the seeds in which a second peer is built from the disk at every change."""
 
@@ -84,6 +90,8 @@ class Run:
             self.faults = draw(faults_rng, plan.faults, list(world.hosts), plan.faulty_ms)
         if rng.chance(WHAT_IF) and checked:
             world.watch(RisesFromEveryRecord(world))
+        self.rests = rng.chance(REST) and world.housekeeping_ms == BRISK_MS
+        """Whether all is left alone in the end until there is nothing more to tidy up."""
         if plan.asks is not None:
             self.users = Script(world, plan.asks)
             world.watch(_Wanting(world))
@@ -108,6 +116,9 @@ class Run:
             world.heal()
             world.run_for(plan.faulty_ms - 12_000)
             world.run_until(lambda: world.converged, PATIENCE_MS)
+            if self.rests:
+                world.run_for(REST_ROUNDS * world.housekeeping_ms)
+                world.rested = True
             world.finish()
         except Violation as error:
             violation = str(error)
@@ -144,7 +155,7 @@ def _world(plan: Plan, rng: Rng, trace: Trace, checked: bool) -> World:
     universe = rng.pick(UNIVERSES)
     codec = rng.chance(150)
     quarantine_ms = rng.pick((0, 2_000, 30_000))
-    housekeeping_ms = rng.pick((1_000, 10_000))
+    housekeeping_ms = rng.pick((BRISK_MS, 10_000))
     # Whose founders are enough without it; alone it must not found a ring.
     misled = rng.pick(members) if rng.chance(200) and len(members) > 3 else ""
     itself = names if rng.chance(250) else ()

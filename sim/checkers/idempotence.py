@@ -65,6 +65,9 @@ class OneAllocationEach(Checker):
         for lease in host.disk.durable.leases.values():
             self._put(host, lease)
 
+    def wiped(self, host: Host) -> None:
+        self._held.pop(host.name, None)
+
     def _put(self, host: Host, lease: Lease) -> None:
         if lease.class_ != "container":
             return

