@@ -8,7 +8,7 @@ ROOMY = 4096
 """A host that has little to spare gives nothing back; a small range has few tokens in any case."""
 HOST_TOKENS_MAX = 6
 LEASE_TOKENS_MAX = 1
-"""For each host, and for each lease: most lie in what their host owns anyway. Measured: 40 for 5 hosts and 33 leases."""
+"""For each host and for each lease; measured: 40 for 5 hosts and 33 leases."""
 
 
 class RingStaysSmall(Checker):
