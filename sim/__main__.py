@@ -19,6 +19,7 @@ from sim.compiled import build
 from sim.explore import command as explore_command
 from sim.faults import KINDS
 from sim.mutants import command as mutants
+from sim.mutants import known
 from sim.page import write_run
 from sim.record import Recorder
 from sim.run import Plan, Result, Run
@@ -75,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     for command in (one, many, short):
         command.add_argument("--nodes", type=_count, default=5)
         command.add_argument("--seconds", type=_seconds, default=80, help="simulated: half with faults, half to heal")
+        command.add_argument("--mutant", type=_mutant, metavar="NAME", help="on this broken core")
         command.add_argument("--faults", type=_faults, default="swarm", help="all, none, swarm, or NAME,NAME…")
     small = commands.add_parser("explore", help="every order of events in small worlds")
     explore_command.add_arguments(small)
@@ -127,8 +129,16 @@ def _faults(text: str) -> str:
     return text
 
 
+def _mutant(text: str) -> str:
+    try:
+        return known(text).name
+    except RequestError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def _run(options: argparse.Namespace) -> int:
-    return _complete(Plan(options.seed, options.nodes, options.seconds, options.faults), options)
+    plan = Plan(options.seed, options.nodes, options.seconds, options.faults, mutant=options.mutant or "")
+    return _complete(plan, options)
 
 
 def _replay(options: argparse.Namespace) -> int:
@@ -172,7 +182,7 @@ def _complete(plan: Plan, options: argparse.Namespace) -> int:
 
 
 def _shrink(options: argparse.Namespace) -> int:
-    drawn = Plan(options.seed, options.nodes, options.seconds, options.faults)
+    drawn = Plan(options.seed, options.nodes, options.seconds, options.faults, mutant=options.mutant or "")
     plan = load(options.file) if options.file else drawn
     tell = Progress(sys.stderr)
     shrunk = shrink(plan, seconds=options.seconds_limit, jobs=options.jobs, tell=tell.step)
@@ -193,7 +203,10 @@ def _shrink(options: argparse.Namespace) -> int:
 
 
 def _campaign(options: argparse.Namespace) -> int:
-    plans = [Plan(seed, options.nodes, options.seconds, options.faults) for seed in options.seeds]
+    plans = [
+        Plan(seed, options.nodes, options.seconds, options.faults, mutant=options.mutant or "")
+        for seed in options.seeds
+    ]
     summary = campaign(plans, options.jobs, options.failures, options.log, options.scheduler)
     if options.json:
         print(json.dumps(_as_json(summary, options.faults)))

@@ -146,7 +146,7 @@ MUTANTS = (
             Edit(Donor.tick, "self._return_fragments()", "pass"),
             Edit(Donor.tick, "if runs:", "if False:"),
         ),
-        shown=Shown(35, seconds=240, faults="none"),
+        shown=Shown(471, seconds=120, hosts=8, faults="none"),
         standard=False,
     ),
 )

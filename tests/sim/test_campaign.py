@@ -14,7 +14,7 @@ import pytest
 import sim.campaign
 from sim.__main__ import main
 from sim.run import Plan, Result, Run, run
-from tests.sim.test_checkers import a_donor_keeps_what_it_grants
+from tests.sim.conftest import Planting
 
 ROOT = Path(__file__).parents[2]
 
@@ -28,10 +28,8 @@ def campaign(*more: str, seeds: str = "0..3") -> int:
     return main(["campaign", "--seeds", seeds, "--nodes", "3", "--seconds", "10", "--jobs", "2", *more])
 
 
-def test_a_failing_seed_is_named_with_a_file_that_replays(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    a_donor_keeps_what_it_grants(monkeypatch)
+def test_a_failing_seed_is_named_with_a_file_that_replays(plant: Planting, capsys: pytest.CaptureFixture[str]) -> None:
+    plant("donor-keeps-what-it-grants")
 
     assert campaign(seeds="2..2") == 1
 
@@ -57,8 +55,8 @@ def test_a_campaign_without_failures_says_what_it_never_reached(capsys: pytest.C
     assert not Path("sim-failures").exists()
 
 
-def test_the_summary_as_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    a_donor_keeps_what_it_grants(monkeypatch)
+def test_the_summary_as_json(plant: Planting, capsys: pytest.CaptureFixture[str]) -> None:
+    plant("donor-keeps-what-it-grants")
 
     assert campaign("--json", "--failures", "elsewhere", seeds="2..2") == 1
 
@@ -125,9 +123,9 @@ def _only_seed_three(plan: Plan) -> object:
 
 
 def test_what_failed_before_the_campaign_went_on_is_named_again(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    plant: Planting, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    a_donor_keeps_what_it_grants(monkeypatch)
+    plant("donor-keeps-what-it-grants")
     assert campaign("--log", "log", seeds="2..2") == 1
     first = capsys.readouterr().out
 

@@ -14,19 +14,13 @@ from ringipam.core import allocator
 from ringipam.core.events import Allocate
 from sim.__main__ import main
 from sim.faults import KINDS, Fault
+from sim.mutants import applied
 from sim.run import Plan, Run, run
 from sim.saved import load, save
 from sim.shrink import Shrunk, shrink
 from sim.trials import Failure, attempt, trials
 from sim.workload import Ask
-from tests.sim.test_checkers import (
-    Plant,
-    a_donor_keeps_what_it_grants,
-    answers_do_not_wait_for_the_disk,
-    every_elector_decides_alone,
-    one_refusal_is_enough,
-    quarantine_is_kept_in_memory,
-)
+from tests.sim.conftest import Planting
 
 LIMIT = 100_000
 """Seconds that never end: what is tested does not depend on time."""
@@ -39,20 +33,16 @@ def shrunk(plan: Plan, *, jobs: int = 1) -> Shrunk:
 
 
 @pytest.mark.parametrize(
-    ("plant", "seed"),
+    ("mutant", "seed"),
     [
-        (a_donor_keeps_what_it_grants, 0),
-        (answers_do_not_wait_for_the_disk, 0),
-        (quarantine_is_kept_in_memory, 1),
-        (one_refusal_is_enough, 0),
-        (every_elector_decides_alone, 10),
+        ("donor-keeps-what-it-grants", 0),
+        ("reply-before-commit", 0),
+        ("rests-in-memory-only", 1),
+        ("one-acceptance-is-enough", 10),
     ],
-    ids=lambda value: getattr(value, "__name__", value),
 )
-def test_a_planted_bug_comes_down_to_three_hosts_and_five_faults(
-    monkeypatch: pytest.MonkeyPatch, plant: Plant, seed: int
-) -> None:
-    plant(monkeypatch)
+def test_a_planted_bug_comes_down_to_three_hosts_and_five_faults(plant: Planting, mutant: str, seed: int) -> None:
+    plant(mutant)
 
     outcome = shrunk(Plan(seed))
 
@@ -65,8 +55,8 @@ def test_a_planted_bug_comes_down_to_three_hosts_and_five_faults(
     assert run(after.plan).violation == after.violation
 
 
-def test_no_request_that_is_left_can_be_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    quarantine_is_kept_in_memory(monkeypatch)
+def test_no_request_that_is_left_can_be_left_out(plant: Planting) -> None:
+    plant("rests-in-memory-only")
 
     plan = shrunk(Plan(1)).after.plan
 
@@ -76,17 +66,17 @@ def test_no_request_that_is_left_can_be_left_out(monkeypatch: pytest.MonkeyPatch
         assert run(fewer).violation is None
 
 
-def test_many_processes_come_to_what_one_comes_to_and_inherit_what_is_patched(monkeypatch: pytest.MonkeyPatch) -> None:
-    every_elector_decides_alone(monkeypatch)
+def test_many_processes_come_to_what_one_comes_to_and_inherit_what_is_patched(plant: Planting) -> None:
+    plant("one-acceptance-is-enough")
 
     one, many = shrunk(Plan(10)), shrunk(Plan(10), jobs=3)
 
     assert many.after == one.after
 
 
-def test_what_two_processes_try_is_taken_in_order_of_the_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_two_processes_try_is_taken_in_order_of_the_candidates(plant: Planting) -> None:
     """The second candidate is done long before the first, and yet the first is taken."""
-    answers_do_not_wait_for_the_disk(monkeypatch)
+    plant("reply-before-commit")
     slow, quick, passing = Plan(0, hosts=40), Plan(0, hosts=2), Plan(0, hosts=2, asks=())
 
     with trials("AcknowledgedIsDurable", float("inf"), 2) as judge:
@@ -97,8 +87,8 @@ def test_what_two_processes_try_is_taken_in_order_of_the_candidates(monkeypatch:
     assert found[1].plan.hosts == 40
 
 
-def test_another_checkers_failure_is_no_success(monkeypatch: pytest.MonkeyPatch) -> None:
-    answers_do_not_wait_for_the_disk(monkeypatch)
+def test_another_checkers_failure_is_no_success(plant: Planting) -> None:
+    plant("reply-before-commit")
 
     with trials("NoAddressLeasedTwice", float("inf"), 1) as judge:
         assert judge.first([Plan(0)]) is None
@@ -165,8 +155,8 @@ def test_if_the_seed_does_not_come_down_another_is_taken_and_told(
     assert load(tmp_path / "short").seed == 7
 
 
-def test_faults_are_made_simpler_and_stay_in_their_half(monkeypatch: pytest.MonkeyPatch) -> None:
-    every_elector_decides_alone(monkeypatch)
+def test_faults_are_made_simpler_and_stay_in_their_half(plant: Planting) -> None:
+    plant("one-acceptance-is-enough")
 
     after = shrunk(Plan(10)).after
 
@@ -193,8 +183,8 @@ def test_hosts_that_are_left_out_take_their_faults_and_requests_with_them() -> N
     assert KINDS["loss"].hosts == 0
 
 
-def test_when_time_is_up_what_was_found_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    a_donor_keeps_what_it_grants(monkeypatch)
+def test_when_time_is_up_what_was_found_counts(plant: Planting) -> None:
+    plant("donor-keeps-what-it-grants")
 
     outcome = shrink(Plan(0), seconds=0, jobs=1, tell=lambda step, best: None)
 
@@ -204,9 +194,9 @@ def test_when_time_is_up_what_was_found_counts(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_shrink_saves_a_run_that_replays_and_writes_its_page(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    plant: Planting, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    a_donor_keeps_what_it_grants(monkeypatch)
+    plant("donor-keeps-what-it-grants")
     failing = Run(Plan(0))
     result = failing.complete()
     save(tmp_path / "seed-0.json", failing, result)
@@ -228,10 +218,8 @@ def test_shrink_saves_a_run_that_replays_and_writes_its_page(
     assert violation in capsys.readouterr().out.splitlines()
 
 
-def test_shrink_says_all_that_as_json(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    a_donor_keeps_what_it_grants(monkeypatch)
+def test_shrink_says_all_that_as_json(plant: Planting, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plant("donor-keeps-what-it-grants")
     out = tmp_path / "short.json"
 
     assert main(["shrink", "--seed", "0", "--jobs", "1", "--json", "--out", str(out)]) == 0
@@ -260,9 +248,8 @@ def test_a_run_without_a_violation_is_not_shrunk(tmp_path: Path, capsys: pytest.
 def test_a_core_that_is_not_deterministic_is_told(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    a_donor_keeps_what_it_grants(monkeypatch)
-    found = shrunk(Plan(0))
-    monkeypatch.undo()
+    with applied("donor-keeps-what-it-grants"):
+        found = shrunk(Plan(0))
     monkeypatch.setattr("sim.__main__.shrink", lambda *_, **__: found)
 
     assert main(["shrink", "--seed", "0", "--out", str(tmp_path / "run")]) == 2
@@ -305,13 +292,13 @@ def test_a_sound_core_breaks_nothing_however_much_is_left_out() -> None:
     assert [run(short).violation for short in shorter] == [None] * len(shorter)
 
 
-def test_trials_go_no_further_than_they_are_patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    one_refusal_is_enough(monkeypatch)
+def test_trials_go_no_further_than_they_are_patient(plant: Planting) -> None:
+    plant("one-refusal-is-enough")
 
-    late = attempt(Plan(0))
+    late = attempt(Plan(3))
 
     assert isinstance(late, Failure)
-    assert attempt(Plan(0), late.at_ms - 1_000) is None
-    assert attempt(Plan(0), late.at_ms + 1_000) == late
-    assert attempt(Plan(0), deadline=0.0) is None
+    assert attempt(Plan(3), late.at_ms - 1_000) is None
+    assert attempt(Plan(3), late.at_ms + 1_000) == late
+    assert attempt(Plan(3), deadline=0.0) is None
     assert attempt(Plan(0, hosts=2, without=("h1", "h2"))) is None
