@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ringipam.claim import Claim
 from ringipam.core.durable import Change, PutMember, PutTokens
 from ringipam.core.events import Effect, Event
 from sim.checkers.base import Checker
@@ -33,14 +34,16 @@ class NewcomersAreVouchedFor(Checker):
         me = host.settings.peer
         for change in changes:
             if isinstance(change, PutTokens):
-                for _, claim in change.put:
+                granted = dict(change.put)
+                for claim in granted.values():
                     if claim.writer == me != claim.owner and claim.version > 1:
-                        self._look(host, claim.owner)
+                        self._look(host, claim.owner, granted)
 
-    def _look(self, donor: Host, asker: str) -> None:
-        durable = donor.disk.durable
-        if any(claim.owner == asker for claim in durable.tokens.values()):
+    def _look(self, donor: Host, asker: str, granted: dict[int, Claim]) -> None:
+        assert donor.peer is not None
+        assert donor.peer.ring is not None
+        if any(claim.owner == asker and start not in granted for start, claim in donor.peer.ring.tokens()):
             return  # whoever knows the ring knows its owners
-        third = [peer for peer in durable.members if peer not in (donor.settings.peer, asker)]
+        third = [peer for peer in donor.disk.durable.members if peer not in (donor.settings.peer, asker)]
         if third and not any(peer != donor.settings.peer for peer in self._held.get(asker, {})):
             self.fail(f"{donor.name} grants space to {asker}, whom no third host has ever held durably")
