@@ -248,7 +248,7 @@ class World:
             return
         request.answer = answer
         request.answered_ms = self.loop.now
-        del self._open[request.host][number]
+        self._open[request.host].pop(number, None)
         for hook in self._hooks["answered"]:
             hook(request)
         for listener in self.listeners:

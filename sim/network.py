@@ -113,6 +113,11 @@ class Network:
         self._clogs.clear()
         self.weather = Weather()
 
+    @property
+    def whole(self) -> bool:
+        """Whether nobody is cut off from anybody."""
+        return not self._cuts
+
     def is_cut(self, source: str, target: str) -> bool:
         return (source, target) in self._cuts or (target, source) in self._cuts
 

@@ -27,7 +27,7 @@ class NoSpaceIsTrue(Checker):
         self._open: dict[int, tuple[Range, dict[str, int]]] = {}  # request → subnet, host → least ever free
 
     def asked(self, request: Request) -> None:
-        calm = self.world.loop.now - self.world.calm_since > SETTLED_MS
+        calm = self.world.loop.now - self.world.calm_since > SETTLED_MS and self.world.network.whole
         if isinstance(request.verb, Allocate) and calm:
             wanted = (request.verb.subnet or self.world.universe).issuable
             free = {host.name: self._free(host, wanted) for host in self.world.members()}

@@ -37,6 +37,7 @@ from sim.run import run as run_in_the_simulator
 SIMULATED = (1, 2, 5, 8)
 REAL = (2, 5, 7, 9)
 SECONDS = 16
+FAULTS = "crash,crash-mid-effects,split,isolate,pair,flap,loss,copies,disorder,power-loss,disk-fails,disk-slow,pause"
 
 
 class TapeClock(Clock):
@@ -141,14 +142,15 @@ class InTheRuntime:
 class InTheSimulator:
     """The simulator's host, its network, its disk and its events in the hands of a tape."""
 
+    unreadable = False
+
     def __init__(self, tape: Tape) -> None:
         self.tape = tape
         self.carried: list[Send | Dial | Close] = []
         self._durable = deepcopy(tape.stored)
         self._commit: tuple[tuple[Change, ...], Callable[[bool], None]] | None = None
         name = tape.settings.name
-        self._world = World(hosts=[name], universe=str(tape.settings.universe), start=False)
-        self._world.checkers = []
+        self._world = World(hosts=[name], universe=str(tape.settings.universe), start=False, checked=False)
         self._world.network = self  # type: ignore[assignment]  # what a host asks of a network
         self._host = self._world.hosts[name]
         self._host.settings = tape.settings
@@ -237,7 +239,7 @@ def test_the_runtime_leads_the_simulators_lives_again(tmp_path: Path) -> None:
     lives: list[Tape] = []
     for seed in SIMULATED:
         with taping((sim.host, "Peer"), (sim.host, "Outbox")) as tapes:
-            result = run_in_the_simulator(Plan(seed, hosts=3, seconds=SECONDS))
+            result = run_in_the_simulator(Plan(seed, hosts=3, seconds=SECONDS, faults=FAULTS))
         assert result.violation is None
         lives += tapes
 
