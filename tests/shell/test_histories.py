@@ -23,7 +23,6 @@ MARKS = (
     "a connection was reset inside of a frame",
     "a link ended: malformed message",
     "a link ended: timed out",
-    "a link ended: took nothing",
     "a node was cancelled",
     "a node was shut down",
     "a peer's message was refused",
