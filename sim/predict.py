@@ -179,7 +179,7 @@ class _Prediction:
             if second % 10 == 9:
                 found.tokens_most = max(found.tokens_most, self._tokens())
                 self._say(f"{second + 1} of {found.seconds} s of work", begin, second + 1)
-        found.work_wall_s = round(time.perf_counter() - begin, 1)
+        found.work_wall_s = round(time.perf_counter() - begin, 3)
         self._note_answers()
         self._note_traffic(self.traffic.count_anew())
 
