@@ -33,6 +33,7 @@ from sim.checkers.records import OneRecordAStep
 from sim.checkers.recovery import RisesFromEveryRecord
 from sim.checkers.releases import ReleasesFreeTheirOwn
 from sim.checkers.requests import SpaceIsGrantedOnce
+from sim.checkers.size import RingStaysSmall
 from sim.checkers.synced import DiskHoldsWhatMemoryDoes
 from sim.checkers.truth import NoSpaceIsTrue
 from sim.checkers.witnesses import NewcomersAreVouchedFor
@@ -46,6 +47,7 @@ SEEDS = 10
 PAIRS: list[tuple[str, type[Checker]]] = [
     ("half-is-a-quorum", OneRingIsFormed),
     ("donor-keeps-what-it-grants", NoAddressPossessedTwice),
+    ("ring-never-tidied", RingStaysSmall),
     ("grant-before-durable", NoAddressPossessedTwice),
     ("version-not-raised", NobodyIsContested),
     ("claim-grants-a-leased-address", NoAddressLeasedTwice),
