@@ -176,7 +176,7 @@ def _complete(plan: Plan, options: argparse.Namespace) -> int:
         print(f"violation: {result.violation}")
         print(result.details, end="")
         again = options.save or getattr(options, "file", None)
-        print(f"replay: python -m sim {f'replay {again}' if again else f'run --seed {plan.seed} --save FILE'}")
+        print(f"replay: {f'python -m sim replay {again}' if again else 'give this command --save FILE as well'}")
     print(f"digest: {result.digest}")
     return 1 if result.violation else 0
 

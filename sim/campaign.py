@@ -146,7 +146,8 @@ def _executor(jobs: int, scheduler: str | None) -> Iterator[Executor]:
 
 
 def _header(plan: Plan) -> dict[str, object]:
-    return {"hosts": plan.hosts, "seconds": plan.seconds, "faults": plan.faults}
+    header: dict[str, object] = {"hosts": plan.hosts, "seconds": plan.seconds, "faults": plan.faults}
+    return {**header, "mutant": plan.mutant} if plan.mutant else header
 
 
 def _logged(log: Path, plan: Plan) -> dict[int, Verdict]:

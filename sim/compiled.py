@@ -30,7 +30,7 @@ def build(directory: Path) -> None:
     """Compile into `directory`, which must not exist; raises RequestError if the compiler does not like it."""
     if directory.exists():
         raise RequestError(f"{directory} is there already: remove it, or name another")
-    for package in ("ringipam", "sim"):
+    for package in ("ringipam", "sim", "benchmarks"):
         shutil.copytree(ROOT / package, directory / package, ignore=shutil.ignore_patterns("__pycache__"))
     (directory / "mypy.ini").write_text("[mypy]\nignore_missing_imports = True\n")
     done = subprocess.run(

@@ -71,7 +71,7 @@ class History:
 
     def _clusters(self) -> Iterator[Row]:
         for step in self._recorder.steps:
-            for change in persisted(list(step.effects)):
+            for change in persisted(step.effects):
                 if isinstance(change, PutMeta) and change.key == "cluster":
                     yield step.at, f"{step.host} has a ring from now on (cluster {change.value})"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -40,10 +41,6 @@ class HostClock:
         self._shown = self.now(world_ms) + step_ms
         self._since = world_ms
         self._rate = rate
-
-    @property
-    def true(self) -> bool:
-        return self._rate == 1000
 
 
 class Host:
@@ -270,7 +267,7 @@ class Host:
             self.deliver(DeadlinePassed())
 
 
-def persisted(effects: list[Effect]) -> tuple[Change, ...]:
+def persisted(effects: Sequence[Effect]) -> tuple[Change, ...]:
     """The changes a step asked for, wherever among its effects they stand."""
     found: tuple[Change, ...] = ()
     for effect in effects:

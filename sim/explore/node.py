@@ -39,6 +39,7 @@ from ringipam.errors import RingIpamError
 from ringipam.lease import Lease
 from ringipam.messages import Envelope, Grant, Hello, Member, Message, Rumour
 from sim.cluster import START_MS
+from sim.disk import copied
 from sim.explore.canonical import digest
 from sim.explore.chance import Chance
 from sim.explore.worlds import Ask, GoAway, LetGo
@@ -274,8 +275,8 @@ class _Driver:
         node.open = ()
         node.let_go = ()
         node.links.clear()
-        node.stored = _copy(node.stored)
-        node.peer = Peer(self._settings, _copy(node.stored), node.chance, node.now)
+        node.stored = copied(node.stored)
+        node.peer = Peer(self._settings, copied(node.stored), node.chance, node.now)
         self._take(node.peer.start(node.now))
         while node.writing:
             self._write()
@@ -408,23 +409,9 @@ class _Driver:
                 raise Broken("memory and disk differ in leases, and nothing is being written")
 
 
-def _copy(stored: Stored) -> Stored:
-    """Nobody's memory is the disk."""
-    return Stored(
-        dict(stored.meta),
-        dict(stored.tokens),
-        dict(stored.leases),
-        dict(stored.quarantine),
-        dict(stored.members),
-        stored.acceptor,
-        dict(stored.answered),
-        dict(stored.conflicts),
-    )
-
-
 def _facts(node: Node, settings: Settings) -> Facts:
     """On disk is what a restart in this moment would make of it."""
-    reborn = State(settings, _copy(node.stored), Chance(0), node.now)
+    reborn = State(settings, copied(node.stored), Chance(0), node.now)
     peer = node.peer
     return Facts(
         View(peer.cluster, peer.possessed(), _leased(peer.leases)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import trio
-from world import Host, Life, Request, Violation, Watcher, World, persisted
+from world import Host, Life, Request, Violation, Watcher, World
 
 from ringipam.address import Address, Range
 from ringipam.core.durable import Change, PutConflict, PutLease, PutTokens
@@ -14,6 +14,7 @@ from ringipam.errors import RingIpamError, StoreError
 from ringipam.lease import Lease
 from ringipam.ring.intervals import Intervals
 from ringipam.ring.ring import Ring
+from sim.host import persisted
 
 GRACE_S = 2.0
 """How much later than its time an answer may come: a commit or two on a slow disk."""

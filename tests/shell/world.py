@@ -25,7 +25,7 @@ from trio.testing import MockClock
 
 from ringipam.config import Config, format_endpoint
 from ringipam.core.durable import Change, Stored
-from ringipam.core.events import Effect, Event, LinkDown, Persist, Send, Verb
+from ringipam.core.events import Effect, Event, LinkDown, Send, Verb
 from ringipam.core.peer import Peer
 from ringipam.core.rng import Rng
 from ringipam.core.settings import Settings
@@ -487,10 +487,6 @@ def _why(reason: str) -> str:
 
 def _grants(effect: Effect) -> bool:
     return isinstance(effect, Send) and isinstance(effect.message, Envelope) and isinstance(effect.message.body, Grant)
-
-
-def persisted(effects: Sequence[Effect]) -> list[Change]:
-    return [change for effect in effects if isinstance(effect, Persist) for change in effect.changes]
 
 
 class _Critical(logging.Handler):

@@ -148,12 +148,13 @@ def test_a_log_that_was_torn_by_a_kill_loses_its_last_line_only(kept: int, capsy
     assert without_time(capsys.readouterr().out) == without_time(first)
 
 
-def test_another_campaigns_log_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("other", [("--faults", "none"), ("--mutant", "dialled-once")])
+def test_another_campaigns_log_is_refused(other: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     campaign("--log", "log", seeds="0..0")
     before = Path("log").read_text()
     capsys.readouterr()
 
-    assert campaign("--log", "log", "--faults", "none", seeds="0..0") == 2
+    assert campaign("--log", "log", *other, seeds="0..0") == 2
 
     said = capsys.readouterr()
     assert said.out == ""
