@@ -54,8 +54,33 @@ class Health(Enum):
     DEAD = 2
 
 
+class Standing(Enum):
+    """Where a member is on its way out; it only ever goes on (docs/design.md, "Leaving and removal")."""
+
+    MEMBER = 0
+    LEAVING = 1
+    """Nothing is granted to it any more (safety.md S11)."""
+    LEFT = 2
+    REMOVED = 3
+
+    @property
+    def gone(self) -> bool:
+        return self.value >= Standing.LEFT.value
+
+
+class Point(NamedTuple):
+    """A point in the history of a peer's commits (safety.md S12)."""
+
+    nonce: str
+    """Which process of the peer made it (S13)."""
+    number: int
+    """How many commits the peer had made, in all its processes."""
+    head: int
+    """A hash over all of them, 63 bits."""
+
+
 class Member(NamedTuple):
-    """What is known of a member. The greater (incarnation, health) is the newer."""
+    """What is known of a member. The greater (standing, incarnation, health) is the newer."""
 
     peer: str
     """`name.uid`."""
@@ -66,10 +91,13 @@ class Member(NamedTuple):
     health: Health
     free: int
     """Addresses it had free, roughly; a hint for choosing donors and nothing else."""
+    standing: Standing = Standing.MEMBER
+    point: Point | None = None
+    """How far its history had come when it said so; others hold it against the peer should it come back with less."""
 
     @property
-    def stamp(self) -> tuple[int, int]:
-        return self.incarnation, self.health.value
+    def stamp(self) -> tuple[int, int, int]:
+        return self.standing.value, self.incarnation, self.health.value
 
 
 class Rest(NamedTuple):
@@ -181,6 +209,8 @@ class Denial(Enum):
     NO_WITNESS = 3
     NOT_YET = 4
     """The donor has not heard of an owner for all of the range; it may turn out to own some."""
+    FENCED = 5
+    """The donor gives nothing away, or nothing to this asker."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,11 +243,14 @@ class Introduced:
 @dataclass(frozen=True, slots=True)
 class Ping:
     sequence: int
+    point: Point | None = None
+    """How far the sender's history has come; the receiver keeps it durably (safety.md S12)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ack:
     sequence: int
+    point: Point | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,6 +349,119 @@ class LeasePage:
     more: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """The last that I durably know of your history; none if I know nothing of it (safety.md S12)."""
+
+    point: Point | None
+
+
+@dataclass(frozen=True, slots=True)
+class AskRemoval:
+    """Promise me round `epoch`, and show me your view (docs/design.md, "Leaving and removal")."""
+
+    epoch: int
+    """A ballot: promised only above every epoch promised or seen (safety.md S9)."""
+    targets: tuple[str, ...]
+    """Who is to be removed."""
+    force: bool
+    """The operator goes on even if a target seems to be alive."""
+    until: int
+    """Up to which address this round goes."""
+    ranges: tuple[Range, ...]
+    """Where your view is wanted, whatever it says."""
+    electorate: bytes
+    """A hash of those who must answer, as far as the sender knows."""
+
+
+@dataclass(frozen=True, slots=True)
+class PromiseRemoval:
+    """I am bound to your round `epoch`, durably, and this is my view."""
+
+    epoch: int
+    until: int
+    """Up to which address `segments` is complete; a large view comes in several rounds."""
+    ranges: tuple[Range, ...]
+    """Which of the wanted ranges this answers."""
+    segments: tuple[Segment, ...]
+    """My view there, and wherever it names one who is to go, or has gone, as owner or as writer."""
+    possessed: tuple[Range, ...]
+    """What I possess of `ranges` (safety.md S8)."""
+    members: tuple[str, ...]
+    """Who else must be asked, if that is not whom you named."""
+
+
+@dataclass(frozen=True, slots=True)
+class DenyRemoval:
+    """I do not promise round `epoch`."""
+
+    epoch: int
+    seen: int
+    """The highest epoch that I promised or saw: propose one above it."""
+    coordinator: str
+    """To whom I am bound instead, or ""."""
+    reason: str
+    """What else stands in the way, in words, or ""."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueryRound:
+    """What became of your round `epoch`, to which I am bound?"""
+
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class RoundOver:
+    """My round `epoch` was committed, or will never be (safety.md S9)."""
+
+    epoch: int
+    done: bool
+    targets: tuple[str, ...]
+    """With `done`, who was removed."""
+    segments: tuple[Segment, ...]
+    """With `done`, what was taken over, as I know it now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Depart:
+    """I am leaving: grant me nothing more, tell me what you think I own, and take what I gave you (safety.md S11)."""
+
+    number: int
+    member: Member
+    """The sender, with its standing."""
+    gifts: tuple[Segment, ...]
+    """What the sender gave the receiver, all that it knows of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Farewell:
+    """That is durable here; answers `Depart` number `number`."""
+
+    number: int
+    segments: tuple[Segment, ...]
+    """What the leaver owns as I see it."""
+    willing: bool
+    """Whether I may be an heir."""
+    members: tuple[str, ...]
+    """Who else must be asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dispute:
+    """I am fenced off and hold leases there, in ranges that the ring gives to you."""
+
+    number: int
+    ranges: tuple[Range, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Disputed:
+    """Dispute `number` is on record here, durably."""
+
+    number: int
+
+
 Body = (
     Prepare
     | Promise
@@ -341,6 +487,16 @@ Body = (
     | CompareMembers
     | LeaseQuery
     | LeasePage
+    | Recall
+    | AskRemoval
+    | PromiseRemoval
+    | DenyRemoval
+    | QueryRound
+    | RoundOver
+    | Depart
+    | Farewell
+    | Dispute
+    | Disputed
 )
 
 

@@ -18,20 +18,26 @@ from ringipam.codec.values import (
     put_lease,
     put_member,
     put_members,
+    put_peers,
+    put_point,
     put_prints,
     put_rest,
     put_segments,
     put_span,
+    put_spans,
     put_terms,
     read_ballot,
     read_founding,
     read_lease,
     read_member,
     read_members,
+    read_peers,
+    read_point,
     read_prints,
     read_rest,
     read_segments,
     read_span,
+    read_spans,
     read_terms,
 )
 from ringipam.codec.wire import Kind, PeerTable, Reader, put_wide
@@ -41,11 +47,17 @@ from ringipam.messages import (
     Accept,
     Accepted,
     Ack,
+    AskRemoval,
     Compare,
     CompareMembers,
     Denial,
     Denied,
+    DenyRemoval,
+    Depart,
     Digest,
+    Dispute,
+    Disputed,
+    Farewell,
     Grant,
     Introduce,
     Introduced,
@@ -58,8 +70,12 @@ from ringipam.messages import (
     PingRequest,
     Prepare,
     Promise,
+    PromiseRemoval,
+    QueryRound,
     Ranges,
+    Recall,
     Rejected,
+    RoundOver,
     Rumour,
     SpaceRequest,
     Want,
@@ -181,19 +197,19 @@ def _read_introduced(reader: Reader) -> Introduced:
 
 
 def _put_ping(body: Ping, peers: PeerTable) -> list[object]:
-    return [body.sequence]
+    return [body.sequence, put_point(body.point)]
 
 
 def _read_ping(reader: Reader) -> Ping:
-    return Ping(reader.uint(COUNT_MAX))
+    return Ping(reader.uint(COUNT_MAX), read_point(reader))
 
 
 def _put_ack(body: Ack, peers: PeerTable) -> list[object]:
-    return [body.sequence]
+    return [body.sequence, put_point(body.point)]
 
 
 def _read_ack(reader: Reader) -> Ack:
-    return Ack(reader.uint(COUNT_MAX))
+    return Ack(reader.uint(COUNT_MAX), read_point(reader))
 
 
 def _put_ping_request(body: PingRequest, peers: PeerTable) -> list[object]:
@@ -284,6 +300,103 @@ def _read_lease_page(reader: Reader) -> LeasePage:
     return LeasePage(reader.uint(COUNT_MAX), reader.many(read_lease, LEASES_MAX), reader.flag())
 
 
+def _put_recall(body: Recall, peers: PeerTable) -> list[object]:
+    return [put_point(body.point)]
+
+
+def _read_recall(reader: Reader) -> Recall:
+    return Recall(read_point(reader))
+
+
+def _put_ask_removal(body: AskRemoval, peers: PeerTable) -> list[object]:
+    return [
+        body.epoch,
+        put_peers(body.targets, peers),
+        body.force,
+        put_wide(body.until),
+        put_spans(body.ranges),
+        body.electorate,
+    ]
+
+
+def _read_ask_removal(reader: Reader) -> AskRemoval:
+    epoch, targets, force = reader.uint(COUNT_MAX), read_peers(reader), reader.flag()
+    return AskRemoval(epoch, targets, force, reader.wide(), read_spans(reader), reader.digest())
+
+
+def _put_promise_removal(body: PromiseRemoval, peers: PeerTable) -> list[object]:
+    return [
+        body.epoch,
+        put_wide(body.until),
+        put_spans(body.ranges),
+        put_segments(body.segments, peers),
+        put_spans(body.possessed),
+        put_peers(body.members, peers),
+    ]
+
+
+def _read_promise_removal(reader: Reader) -> PromiseRemoval:
+    epoch, until, ranges = reader.uint(COUNT_MAX), reader.wide(), read_spans(reader)
+    return PromiseRemoval(epoch, until, ranges, read_segments(reader), read_spans(reader), read_peers(reader))
+
+
+def _put_deny_removal(body: DenyRemoval, peers: PeerTable) -> list[object]:
+    return [body.epoch, body.seen, peers.ref(body.coordinator), body.reason[:REASON_LENGTH_MAX]]
+
+
+def _read_deny_removal(reader: Reader) -> DenyRemoval:
+    epoch, seen, coordinator = reader.uint(COUNT_MAX), reader.uint(COUNT_MAX), reader.peer_or_nobody()
+    return DenyRemoval(epoch, seen, coordinator, reader.text(REASON_LENGTH_MAX))
+
+
+def _put_query_round(body: QueryRound, peers: PeerTable) -> list[object]:
+    return [body.epoch]
+
+
+def _read_query_round(reader: Reader) -> QueryRound:
+    return QueryRound(reader.uint(COUNT_MAX))
+
+
+def _put_round_over(body: RoundOver, peers: PeerTable) -> list[object]:
+    return [body.epoch, body.done, put_peers(body.targets, peers), put_segments(body.segments, peers)]
+
+
+def _read_round_over(reader: Reader) -> RoundOver:
+    return RoundOver(reader.uint(COUNT_MAX), reader.flag(), read_peers(reader), read_segments(reader))
+
+
+def _put_depart(body: Depart, peers: PeerTable) -> list[object]:
+    return [body.number, put_member(body.member, peers), put_segments(body.gifts, peers)]
+
+
+def _read_depart(reader: Reader) -> Depart:
+    return Depart(reader.uint(COUNT_MAX), read_member(reader), read_segments(reader))
+
+
+def _put_farewell(body: Farewell, peers: PeerTable) -> list[object]:
+    return [body.number, put_segments(body.segments, peers), body.willing, put_peers(body.members, peers)]
+
+
+def _read_farewell(reader: Reader) -> Farewell:
+    return Farewell(reader.uint(COUNT_MAX), read_segments(reader), reader.flag(), read_peers(reader))
+
+
+def _put_dispute(body: Dispute, peers: PeerTable) -> list[object]:
+    return [body.number, put_spans(body.ranges)]
+
+
+def _read_dispute(reader: Reader) -> Dispute:
+    return Dispute(reader.uint(COUNT_MAX), read_spans(reader))
+
+
+def _put_disputed(body: Disputed, peers: PeerTable) -> list[object]:
+    return [body.number]
+
+
+def _read_disputed(reader: Reader) -> Disputed:
+    return Disputed(reader.uint(COUNT_MAX))
+
+
 BODIES = (
     Kind(1, Prepare, 2, _put_prepare, _read_prepare),
     Kind(2, Promise, 3, _put_promise, _read_promise),
@@ -296,8 +409,8 @@ BODIES = (
     Kind(9, Denied, 5, _put_denied, _read_denied),
     Kind(10, Introduce, 1, _put_introduce, _read_introduce),
     Kind(11, Introduced, 1, _put_introduced, _read_introduced),
-    Kind(12, Ping, 1, _put_ping, _read_ping),
-    Kind(13, Ack, 1, _put_ack, _read_ack),
+    Kind(12, Ping, 2, _put_ping, _read_ping),
+    Kind(13, Ack, 2, _put_ack, _read_ack),
     Kind(14, PingRequest, 2, _put_ping_request, _read_ping_request),
     Kind(15, Offer, 1, _put_offer, _read_offer),
     Kind(16, Want, 1, _put_want, _read_want),
@@ -309,6 +422,16 @@ BODIES = (
     Kind(22, LeaseQuery, 2, _put_lease_query, _read_lease_query),
     Kind(23, LeasePage, 3, _put_lease_page, _read_lease_page),
     Kind(24, CompareMembers, 3, _put_compare, _read_compare_members),
+    Kind(25, Recall, 1, _put_recall, _read_recall),
+    Kind(26, AskRemoval, 6, _put_ask_removal, _read_ask_removal),
+    Kind(27, PromiseRemoval, 6, _put_promise_removal, _read_promise_removal),
+    Kind(28, DenyRemoval, 4, _put_deny_removal, _read_deny_removal),
+    Kind(29, QueryRound, 1, _put_query_round, _read_query_round),
+    Kind(30, RoundOver, 4, _put_round_over, _read_round_over),
+    Kind(31, Depart, 3, _put_depart, _read_depart),
+    Kind(32, Farewell, 4, _put_farewell, _read_farewell),
+    Kind(33, Dispute, 2, _put_dispute, _read_dispute),
+    Kind(34, Disputed, 1, _put_disputed, _read_disputed),
 )
 """Every kind of body and its number for ever. New kinds get new numbers; none is used twice."""
 

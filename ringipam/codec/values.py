@@ -14,6 +14,8 @@ from ringipam.codec.limits import (
     ENDPOINT_LENGTH_MAX,
     LEASE_LENGTH_MAX,
     MEMBERS_MAX,
+    PEERS_MAX,
+    RANDOM_MAX,
     SECONDS_MAX,
     SEGMENTS_MAX,
     WORD_LENGTH_MAX,
@@ -21,7 +23,7 @@ from ringipam.codec.limits import (
 from ringipam.codec.wire import PeerTable, Reader, put_wide
 from ringipam.errors import PeerError
 from ringipam.lease import ID_LENGTH_MAX, Lease, check_id, network
-from ringipam.messages import Ballot, Founding, Health, Member, Print, Rest, Terms
+from ringipam.messages import Ballot, Founding, Health, Member, Point, Print, Rest, Standing, Terms
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND = timedelta(seconds=1)
@@ -55,21 +57,57 @@ def read_segments(reader: Reader) -> tuple[Segment, ...]:
 
 
 def put_member(member: Member, peers: PeerTable) -> list[object]:
-    peer, address, incarnation, health, free = member
-    return [peers.ref(peer), address, incarnation, health.value, put_wide(free)]
+    fields: list[object] = [
+        peers.ref(member.peer),
+        member.address,
+        member.incarnation,
+        member.health.value,
+        put_wide(member.free),
+    ]
+    if member.standing is not Standing.MEMBER or member.point is not None:
+        fields += [member.standing.value, put_point(member.point)]
+    return fields
 
 
 def read_member(reader: Reader) -> Member:
     extra = reader.open(5)
-    member = Member(
-        reader.peer(),
-        reader.text(ENDPOINT_LENGTH_MAX),
-        reader.uint(COUNT_MAX),
-        Health(reader.uint(COUNT_MAX)),
-        reader.wide(),
-    )
+    peer, address, incarnation = reader.peer(), reader.text(ENDPOINT_LENGTH_MAX), reader.uint(COUNT_MAX)
+    health, free = Health(reader.uint(COUNT_MAX)), reader.wide()
+    standing, point = Standing.MEMBER, None
+    if extra >= 2:
+        standing, point = Standing(reader.uint(COUNT_MAX)), read_point(reader)
+        extra -= 2
     reader.skip(extra)
-    return member
+    return Member(peer, address, incarnation, health, free, standing, point)
+
+
+def put_point(point: Point | None) -> list[object]:
+    return [] if point is None else [point.nonce, point.number, point.head]
+
+
+def read_point(reader: Reader) -> Point | None:
+    length = reader.length(3)
+    if not length:
+        return None
+    if length != 3:
+        raise PeerError("malformed message: half a point")
+    return Point(reader.text(WORD_LENGTH_MAX), reader.uint(COUNT_MAX), reader.uint(RANDOM_MAX))
+
+
+def put_spans(spans: tuple[Range, ...]) -> list[object]:
+    return [put_span(span) for span in spans]
+
+
+def read_spans(reader: Reader) -> tuple[Range, ...]:
+    return reader.many(read_span, SEGMENTS_MAX)
+
+
+def put_peers(ids: tuple[str, ...], peers: PeerTable) -> list[object]:
+    return [peers.ref(peer) for peer in ids]
+
+
+def read_peers(reader: Reader) -> tuple[str, ...]:
+    return reader.many(Reader.peer, PEERS_MAX)
 
 
 def put_members(members: tuple[Member, ...], peers: PeerTable) -> list[object]:
