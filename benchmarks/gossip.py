@@ -20,13 +20,13 @@ from ringipam.address import parse_cidr
 from ringipam.claim import NOBODY, Claim, Segment
 from ringipam.codec import decode, encode
 from ringipam.config import parse_init
-from ringipam.core.durable import Stored
+from ringipam.core.durable import Membered, Stored
 from ringipam.core.events import Effect, Event, LinkDown, LinkUp, Received, Send
 from ringipam.core.identity import mark_of
 from ringipam.core.peer import Peer
 from ringipam.core.rng import Rng
 from ringipam.core.settings import Settings
-from ringipam.messages import Body, Envelope, Health, Hello, Member, Members, Ranges
+from ringipam.messages import Body, Envelope, Health, Hello, Member, Members, Ranges, Standing
 from ringipam.ring.ring import Ring
 
 UNIVERSE = parse_cidr("10.32.0.0/12")
@@ -69,7 +69,7 @@ def tokens(count: int, rng: Rng) -> dict[int, Claim]:
 
 
 def stored(held: dict[int, Claim], members: int = OWNERS) -> Stored:
-    known = {owner(number): f"host{number:03}:6783" for number in range(members)}
+    known = {owner(number): Membered(f"host{number:03}:6783", Standing.MEMBER) for number in range(members)}
     return Stored(meta={"cluster": CLUSTER}, tokens=dict(held), members=known)
 
 

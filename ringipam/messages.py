@@ -124,6 +124,8 @@ class Hello:
     observer: bool
     boot: int
     """Which start of this peer speaks: a link of an earlier one is dead."""
+    nonce: str = ""
+    """Its process: whoever greets as this very peer with another is a twin (safety.md S13)."""
 
 
 @dataclass(frozen=True, slots=True)

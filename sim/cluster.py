@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Protocol
 
@@ -285,6 +285,12 @@ class World:
         host.reborn(f"{host.name}.{self.new_uid(self.rng)}", init)
         for hook in self._hooks["wiped"]:
             hook(host)
+
+    def renewed(self, host: Host, peer: str) -> None:
+        """A host has become another peer by its operator's word; what the former self owned stays its own."""
+        self.lost_peers.add(host.settings.peer)
+        host.settings = replace(host.settings, peer=peer)
+        self.crashed(host)
 
     def heal(self) -> None:
         """End every fault; whoever is down comes back, but for those who are gone for good."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
 
 from ringipam.core.durable import Change, Stored
 from ringipam.core.rng import Rng
@@ -80,13 +81,9 @@ class Disk:
 
 
 def copied(stored: Stored) -> Stored:
-    return Stored(
-        dict(stored.meta),
-        dict(stored.tokens),
-        dict(stored.leases),
-        dict(stored.quarantine),
-        dict(stored.members),
-        stored.acceptor,
-        dict(stored.answered),
-        dict(stored.conflicts),
-    )
+    """All that it holds is values, and the dictionaries they stand in."""
+    found = Stored()
+    for field in fields(stored):
+        value = getattr(stored, field.name)
+        setattr(found, field.name, dict(value) if isinstance(value, dict) else value)
+    return found

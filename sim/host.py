@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ringipam.config import Init
 from ringipam.core.durable import Change
-from ringipam.core.events import Close, DeadlinePassed, Dial, Effect, Event, Log, Persist, Reply, Send
+from ringipam.core.events import Close, DeadlinePassed, Dial, Effect, Event, Log, Persist, Rebuild, Reply, Send
 from ringipam.core.outbox import Outbox, Visible
 from ringipam.core.peer import Peer
 from ringipam.core.rng import Rng
@@ -228,6 +228,15 @@ class Host:
         self.world.crashed(self, StoreError("no space left on device"))
         self.world.loop.after(REOPEN_MS, self._reopen, self._life)
 
+    def _begin_anew(self) -> None:
+        """The peer has become another, and goes on from the disk."""
+        self._outbox.failed()
+        self.up = False
+        self.peer = None
+        self._life += 1
+        self.world.renewed(self, self.disk.durable.meta["peer"])
+        self.world.loop.after(REOPEN_MS, self._reopen, self._life)
+
     def _reopen(self, life: int) -> None:
         if life != self._life or self.up or not self.wanted:
             return
@@ -249,6 +258,8 @@ class Host:
                 network.dial(self.name, address)
             case Log(level, text):
                 self.world.log(self, level, text)
+            case Rebuild():
+                self._begin_anew()
 
     def _set_alarm(self) -> None:
         assert self.peer is not None

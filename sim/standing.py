@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ringipam.claim import Claim
-from ringipam.core.durable import Stored
+from ringipam.core.durable import Membered, Stored
+from ringipam.messages import Standing
 from sim.checkers import Checker, all_checkers
 from sim.cluster import World
 from sim.trace import Trace
@@ -45,7 +46,7 @@ def standing(
     tokens = {
         extent.start + number * extent.size // hosts: Claim(0, 1, owner, owner) for number, owner in enumerate(owners)
     }
-    members = {host.settings.peer: host.settings.address for host in world.hosts.values()}
+    members = {host.settings.peer: Membered(host.settings.address, Standing.MEMBER) for host in world.hosts.values()}
     for host in world.hosts.values():
         host.disk.durable = Stored(meta={"cluster": CLUSTER}, tokens=dict(tokens), members=dict(members))
         host.start()

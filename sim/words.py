@@ -28,6 +28,7 @@ from ringipam.core.events import (
     LinkUp,
     Log,
     Persist,
+    Rebuild,
     Received,
     Release,
     Reply,
@@ -97,6 +98,8 @@ class Words:
                 return f"dials {address}"
             case Log(level, text):
                 return f"logs ({level}): {text}"
+            case Rebuild():
+                return "begins again from the disk, as another peer"
 
     def _change(self, change: object) -> str:
         match change:

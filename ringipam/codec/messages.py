@@ -13,6 +13,7 @@ from ringipam.codec.limits import (
     RANDOM_MAX,
     REASON_LENGTH_MAX,
     UNIVERSE_LENGTH_MAX,
+    WORD_LENGTH_MAX,
 )
 from ringipam.codec.wire import Kind, PeerTable, Reader
 from ringipam.messages import Body, Envelope, Hello, Refused
@@ -29,6 +30,7 @@ def _put_hello(message: Hello) -> list[object]:
         message.incarnation,
         message.observer,
         message.boot,
+        message.nonce,
     ]
 
 
@@ -43,6 +45,7 @@ def _read_hello(reader: Reader) -> Hello:
         incarnation=reader.uint(COUNT_MAX),
         observer=reader.flag(),
         boot=reader.uint(COUNT_MAX),
+        nonce=reader.text(WORD_LENGTH_MAX),
     )
 
 
@@ -78,7 +81,7 @@ def _read_envelope(reader: Reader) -> Envelope:
 
 
 MESSAGES = (
-    Kind(1, Hello, 9, _put_hello, _read_hello),
+    Kind(1, Hello, 10, _put_hello, _read_hello),
     Kind(2, Refused, 1, _put_refused, _read_refused),
     Kind(3, Envelope, 4, _put_envelope, _read_envelope),
 )

@@ -14,6 +14,7 @@ from ringipam.core.search import Searches, Seeker
 from ringipam.core.settings import NEVER, name_of
 from ringipam.core.state import State
 from ringipam.errors import (
+    FencedError,
     InUseError,
     NoSpaceError,
     NotFoundError,
@@ -23,7 +24,7 @@ from ringipam.errors import (
     RingIpamError,
 )
 from ringipam.lease import Lease, network
-from ringipam.messages import Denial
+from ringipam.messages import Denial, Standing
 
 REFUSALS = {
     Denial.NO_SPACE: "none free",
@@ -31,6 +32,7 @@ REFUSALS = {
     Denial.NOT_OWNER: "does not possess it",
     Denial.NO_WITNESS: "waits until another member has heard of this host",
     Denial.NOT_YET: "is still learning what it owns",
+    Denial.FENCED: "is fenced off, or gives nothing to this host",
 }
 ANONYMOUS = "_"
 """Weave's id for "nobody in particular": such a lease is filed under its own address."""
@@ -133,6 +135,8 @@ class Allocator:
                     return Leased(lease, new=False)
         if state.ring is None:
             return None
+        if self._held_up():
+            return self._refusal()
         issuable = subnet.issuable
         address = state.space.pick(*issuable)
         if address is not None:
@@ -146,6 +150,19 @@ class Allocator:
         if state.now < waiting.hope_ms and not all(map(state.members.reachable, self._searches.owners(issuable))):
             return None
         return self._no_space(subnet, waiting.seeker)
+
+    def _held_up(self) -> bool:
+        """Whether nothing new is issued here, now or for good."""
+        return bool(self._state.hold) or self._state.members.me.standing is not Standing.MEMBER
+
+    def _refusal(self) -> RingIpamError | None:
+        """What to say to that; None if it may be over soon."""
+        state = self._state
+        if state.fenced:
+            return FencedError(f"this host issues nothing: {state.fenced}")
+        if state.unconfirmed:
+            return None
+        return NotReadyError("this host is leaving the ring: allocate on another")
 
     def _issue(
         self, holder: str, family: int, address: int, subnet: Cidr, class_: str, labels: Mapping[str, str]
@@ -226,6 +243,8 @@ class Allocator:
             return Leased(self._issue(verb.id, verb.family, verb.address, subnet, "static", verb.labels), new=True)
         if state.ring is None:
             return None
+        if self._held_up():
+            return self._refusal()
         wanted = Range(verb.address, verb.address + 1)
         if state.owns(*wanted):
             return Leased(self._issue(verb.id, verb.family, verb.address, subnet, "static", verb.labels), new=True)
@@ -259,17 +278,17 @@ class Allocator:
             state.reply(request, NotFoundError(what))
             return
         for lease in leases:
-            self._free(lease)
+            self.free(lease)
         state.reply(request, LeaseList(tuple(leases)))
 
-    def _free(self, lease: Lease) -> None:
+    def free(self, lease: Lease) -> None:
+        """Let go of a lease; its address rests before it is issued again, if it is this peer's to issue (S20)."""
         state = self._state
         state.leases.remove(lease)
         state.change(DropLease(lease.lease))
         address = int(lease.address)
-        for key in (f"orphan {lease.address}", f"outside {lease.address}"):
-            state.warnings.pop(key, None)
-        if not state.inside(lease.address.version, address) or not state.owns(address, address + 1):
+        state.warnings.pop(f"outside {lease.address}", None)
+        if not state.inside(lease.address.version, address) or not state.entitled(address, address + 1):
             return
         if address in state.excluded:
             return
@@ -317,6 +336,8 @@ class Allocator:
         seconds = f"{verb.timeout_ms / 1000:g} s"
         if state.ring is None:
             return NotReadyError(f"no ring yet after {seconds}: {self._election.explain()}")
+        if state.unconfirmed:
+            return NotReadyError(f"nothing was issued within {seconds}: {state.hold}")
         if isinstance(verb, Allocate):
             subnet = verb.subnet or state.settings.subnet
             holders = self._holders(subnet.issuable, waiting.seeker)

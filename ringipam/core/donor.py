@@ -14,7 +14,7 @@ from ringipam.core.durable import PutAnswered
 from ringipam.core.routing import Router
 from ringipam.core.search import known_of
 from ringipam.core.state import State
-from ringipam.messages import Denial, Denied, Grant, Introduce, Introduced, Rest, SpaceRequest
+from ringipam.messages import Denial, Denied, Grant, Introduce, Introduced, Rest, SpaceRequest, Standing
 
 WITNESSES = 3
 """How many members are asked to vouch for a newcomer; one answer is enough."""
@@ -58,6 +58,9 @@ class Donor:
             return
         if not state.extent.covers(Range(request.start, request.end)):
             return
+        if state.hold or not self.eligible(asker):
+            self._deny(asker, request, Denial.NOT_YET if state.unconfirmed else Denial.FENCED)
+            return
         if not self._vouched(asker):
             self._find_witness(asker, request)
             return
@@ -76,20 +79,28 @@ class Donor:
             if lease is not None:
                 self._deny(asker, request, Denial.IN_USE, lease.id)
                 return
-        self._give(asker, request.number, Range(request.start, request.end))
+        self.give(asker, request.number, Range(request.start, request.end))
 
     def _give_some(self, asker: str, request: SpaceRequest) -> None:
         block = self._state.space.donation(request.start, request.end, max(1, request.want), request.urgent)
         if block is None:
             self._deny(asker, request, Denial.NO_SPACE)
         else:
-            self._give(asker, request.number, block)
+            self.give(asker, request.number, block)
 
-    def _give(self, asker: str, number: int, block: Range) -> None:
-        """Ownership, the answered number and what rests there change in one record, then the grant is sent."""
+    def eligible(self, peer: str) -> bool:
+        """Whether anything may be granted to `peer`: not to one who is fenced off, and not to a leaver (S9, S11)."""
+        return not self._state.fences(peer) and self._state.members.standing(peer) is Standing.MEMBER
+
+    def give(self, asker: str, number: int, block: Range) -> None:
+        """Grant a block; 0 is the number of one that nobody asked for.
+
+        Ownership, the answered number and what rests there change in one record, then the grant is sent.
+        """
         state = self._state
         assert state.ring is not None
         assert state.owns(block.start, block.end)
+        assert self.eligible(asker)
         rests = tuple(
             Rest(start, end, max(0, until - state.now))
             for start, end, until in state.space.resting(block.start, block.end)
@@ -196,7 +207,7 @@ class Donor:
                 idle[fragment] = self._idle_rounds.get(fragment, 0) + 1
         self._idle_rounds = idle
         for fragment in [fragment for fragment, rounds in idle.items() if rounds >= IDLE_ROUNDS][:HOUSEKEEPING_MAX]:
-            self._give(self._surrounded_by(fragment), 0, fragment)
+            self.give(self._surrounded_by(fragment), 0, fragment)
 
     def _surrounded_by(self, fragment: Range) -> str:
         """The reachable peer that owns what lies before and behind a range of ours, or ""."""
@@ -206,7 +217,8 @@ class Donor:
         if fragment.start == universe.start or fragment.end == universe.end:
             return ""
         before, after = state.ring.at(fragment.start - 1).owner, state.ring.at(fragment.end).owner
-        return before if before == after and state.members.reachable(before) else ""
+        fit = before == after and state.members.reachable(before) and self.eligible(before)
+        return before if fit else ""
 
     def _spare(self, fragment: Range) -> bool:
         """Whether all of it is free, and enough is left without it."""

@@ -242,7 +242,7 @@ class Stored:
     rounds: dict[int, Round] = field(default_factory=dict)
     suspended: dict[int, int] = field(default_factory=dict)
 
-    def apply(self, change: Change) -> None:
+    def apply(self, change: Change) -> None:  # noqa: C901  # a line or two for each kind of change
         match change:
             case PutMeta(key, value):
                 self.meta[key] = value
@@ -280,8 +280,8 @@ class Stored:
                 self.pledges[coordinator] = pledge
             case DropPledge(coordinator):
                 self.pledges.pop(coordinator, None)
-            case PutRound(epoch, round):
-                self.rounds[epoch] = round
+            case PutRound(epoch, round_):
+                self.rounds[epoch] = round_
             case DropRound(epoch):
                 self.rounds.pop(epoch, None)
             case Suspensions(dropped, ranges):
@@ -296,10 +296,10 @@ class Stored:
                 assert_never(change)
 
     def _begin_anew(self, peer: str) -> None:
-        known, leases = self.members, self.leases
-        fresh = Stored(meta={"peer": peer, "universe": self.meta["universe"], "formerly": self.meta["peer"]})
+        hosts = sorted({m.address for m in self.members.values() if m.address and not m.standing.gone})
+        meta = {"peer": peer, "formerly": self.meta.get("peer", ""), "dial": " ".join(hosts)}
+        if "universe" in self.meta:
+            meta["universe"] = self.meta["universe"]
+        fresh = Stored(meta, leases=self.leases)
         for name in self.__slots__:
             setattr(self, name, getattr(fresh, name))
-        self.leases = leases
-        self.members = {}
-        self.meta["dial"] = " ".join(sorted({m.address for m in known.values() if m.address and not m.standing.gone}))

@@ -48,7 +48,7 @@ class Election:
     def start(self) -> None:
         """Found at once what needs nobody's consent: a ring of one, or a seeded one."""
         state = self._state
-        if state.cluster:
+        if state.cluster or state.rejoining:
             return
         if self._init.mode is Mode.ALONE:
             self._found(Founding(state.rng.token(16).lower(), (state.me,)))
@@ -84,6 +84,8 @@ class Election:
 
     def explain(self) -> str:
         """Why there is no ring yet, and what would help."""
+        if self._state.rejoining:
+            return "this host rejoins and waits for a link to a peer that has the ring: `ringipam connect` one"
         if self._init.mode is Mode.OBSERVER:
             return "an observer waits for the others to form the ring, or for a link to a peer that has one"
         if self._init.mode is Mode.LISTED:
@@ -110,6 +112,8 @@ class Election:
 
     def _terms(self) -> Terms | None:
         """On what terms this peer votes; None while it cannot know its electorate."""
+        if self._state.rejoining:
+            return None
         if self._init.mode is Mode.CONSENSUS:
             return Terms("consensus", self._init.electors, ())
         if self._init.mode is not Mode.LISTED:

@@ -89,7 +89,62 @@ class Forget:
     peer: str
 
 
-Verb = Allocate | ClaimAddress | Release | Leases | Show | Prime | Connect | Forget
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """Give all ranges to heirs and go (docs/design.md, "Leaving and removal"). Answered with a dictionary: `heirs`.
+
+    It goes on after `timeout_ms`, and over a restart.
+    """
+
+    timeout_ms: int
+    drop_leases: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RemovePeers:
+    """Take over what dead peers own, for good. Answered with a dictionary: `removed`, `taken`, `without`."""
+
+    peers: tuple[str, ...]
+    timeout_ms: int
+    force: bool = False
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Resolve:
+    """The conflicts over `[start, end)` are settled: nobody but the owner by the ring uses these addresses.
+
+    Answered with a dictionary: `resolved`.
+    """
+
+    start: int
+    end: int
+    take: bool = False
+    """Own it from now on, whoever the ring says does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejoin:
+    """Become a new peer, and claim the leases' addresses anew. Answered with a dictionary: `peer`, `leases`, …"""
+
+    dry_run: bool = False
+    drop_leases: bool = False
+
+
+Verb = (
+    Allocate
+    | ClaimAddress
+    | Release
+    | Leases
+    | Show
+    | Prime
+    | Connect
+    | Forget
+    | Leave
+    | RemovePeers
+    | Resolve
+    | Rejoin
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,4 +264,9 @@ class Log:
     text: str
 
 
-Effect = Persist | Send | Close | Dial | Reply | Log
+@dataclass(frozen=True, slots=True)
+class Rebuild:
+    """This peer is no more: begin again from the disk, as whoever it says one is now."""
+
+
+Effect = Persist | Send | Close | Dial | Reply | Log | Rebuild

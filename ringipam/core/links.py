@@ -58,6 +58,8 @@ class Links:
         self._listed = dict.fromkeys(state.settings.dial, "")
         for address in state.settings.dial:
             self.add_target(address, configured=True)
+        for address in state.hints:
+            self.add_target(address, configured=False)
 
     # ── what the others know of the links ────────────────────────────────────────────────────────
 
@@ -263,6 +265,7 @@ class Links:
             state.members.me.incarnation,
             state.settings.init.mode.value == "observer",
             state.boot,
+            state.memory.nonce,
         )
         state.emit(Send(link, hello))
 
@@ -280,6 +283,11 @@ class Links:
             # Its own address in the list of peers is not another host (weave #1881).
             self._targets.pop(entry.dialled, None)
             self._listed.pop(entry.dialled, None)
+            if hello.nonce not in ("", self._state.memory.nonce):
+                # A former process of this host holds no connection any more: this one lives (safety.md S13).
+                self._state.fence(
+                    f"another host ({entry.host}) runs under this one's identity, from a copy of its data directory"
+                )
             self._close(link, "that is this peer itself")
             return False
         reason = self._objection(hello)

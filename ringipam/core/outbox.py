@@ -10,9 +10,9 @@ from collections import deque
 from collections.abc import Iterable
 
 from ringipam.core.durable import Change
-from ringipam.core.events import Close, Dial, Effect, Log, Persist, Reply, Send
+from ringipam.core.events import Close, Dial, Effect, Log, Persist, Rebuild, Reply, Send
 
-Visible = Send | Close | Dial | Reply | Log
+Visible = Send | Close | Dial | Reply | Log | Rebuild
 
 
 class Outbox:

@@ -11,6 +11,7 @@ from typing import Any, assert_never
 
 from ringipam.address import Range
 from ringipam.core.allocator import Allocator
+from ringipam.core.disputes import Disputes
 from ringipam.core.donor import Donor
 from ringipam.core.durable import PutMeta, Stored
 from ringipam.core.election import Election
@@ -26,20 +27,28 @@ from ringipam.core.events import (
     Event,
     Forget,
     Leases,
+    Leave,
     LinkDown,
     LinkUp,
     Prime,
     Received,
+    Rejoin,
     Release,
+    RemovePeers,
+    Resolve,
+    Send,
     Show,
     Verb,
 )
+from ringipam.core.leaving import Leaving
 from ringipam.core.links import Links
 from ringipam.core.listing import Listings
+from ringipam.core.naming import ambiguous, matching
+from ringipam.core.removal import Removals
 from ringipam.core.rng import Rng
 from ringipam.core.routing import Router
 from ringipam.core.search import Searches
-from ringipam.core.settings import Settings, name_of
+from ringipam.core.settings import Settings
 from ringipam.core.spreading import Spreading
 from ringipam.core.state import State
 from ringipam.core.views import Views
@@ -49,12 +58,18 @@ from ringipam.messages import (
     Accept,
     Accepted,
     Ack,
+    AskRemoval,
     Body,
     Compare,
     CompareMembers,
     Denied,
+    DenyRemoval,
+    Depart,
     Digest,
+    Dispute,
+    Disputed,
     Envelope,
+    Farewell,
     Grant,
     Hello,
     Introduce,
@@ -69,9 +84,13 @@ from ringipam.messages import (
     PingRequest,
     Prepare,
     Promise,
+    PromiseRemoval,
+    QueryRound,
     Ranges,
+    Recall,
     Refused,
     Rejected,
+    RoundOver,
     Rumour,
     SpaceRequest,
     Want,
@@ -94,7 +113,10 @@ class Peer:
         self._donor = Donor(state, self._router)
         self._spreading = Spreading(state, self._links, self._router)
         self._listings = Listings(state, self._router)
-        self._views = Views(state, self._links, self._election, self._allocator)
+        self._removals = Removals(state, self._links, self._router, stored)
+        self._leaving = Leaving(state, self._router, self._allocator, self._donor, self._removals)
+        self._disputes = Disputes(state, self._links, self._router, self._searches)
+        self._views = Views(state, self._links, self._election, self._allocator, self._leaving, self._disputes)
         self._handlers = self._table()
         self._timed = (
             self._allocator,
@@ -103,13 +125,22 @@ class Peer:
             self._links,
             self._spreading,
             self._listings,
+            self._removals,
+            self._leaving,
+            self._disputes,
         )
 
     def start(self, now: int) -> list[Effect]:
         """Once, before the first event. The number of this start is durable before anything is said (S13, S16)."""
         self._state.now = now
-        self._state.change(PutMeta("boots", str(self._state.boot)))
+        state = self._state
+        state.change(PutMeta("boots", str(state.boot)))
+        state.change(state.memory.begin())
         self._election.start()
+        # With nobody to ask there is nothing to wait for.
+        state.unconfirmed = state.settings.verify and bool(state.members.others() or state.settings.dial)
+        self._removals.start()
+        self._leaving.start()
         return self._settle()
 
     def step(self, event: Event, now: int) -> list[Effect]:
@@ -125,6 +156,8 @@ class Peer:
             case Cancelled(request):
                 self._allocator.cancel(request)
                 self._listings.cancel(request)
+                self._removals.cancel(request)
+                self._leaving.cancel(request)
             case LinkUp():
                 self._links.up(event)
             case LinkDown(link, reason):
@@ -201,8 +234,11 @@ class Peer:
         self._allocator.tick()
         self._donor.tick()
         self._listings.tick()
+        self._removals.tick()
+        self._leaving.tick()
+        self._disputes.tick()
 
-    def _ask(self, request: int, verb: Verb) -> None:
+    def _ask(self, request: int, verb: Verb) -> None:  # noqa: C901  # a line or two for each verb
         match verb:
             case Allocate() | ClaimAddress() | Prime():
                 self._allocator.ask(request, verb)
@@ -224,17 +260,23 @@ class Peer:
                 self._state.reply(request, None)
             case Forget(peer):
                 self._state.reply(request, self._forget(peer))
+            case Leave():
+                self._leaving.ask(request, verb)
+            case RemovePeers():
+                self._removals.ask(request, verb)
+            case Resolve():
+                self._disputes.resolve(request, verb)
+            case Rejoin():
+                self._disputes.rejoin(request, verb)
             case _:
                 assert_never(verb)
 
     def _forget(self, peer: str) -> NotFoundError | None:
         """By peer id, unique name, `name.uid-prefix`, or address."""
         known = {*self._state.members.others(), *self._links.refusals}
-        matches = sorted(p for p in known if p.startswith(peer) and len(peer) >= len(name_of(p)))
-        exact = [p for p in matches if peer in (p, name_of(p))]
-        chosen = exact if len(exact) == 1 else matches
+        chosen = matching(known, peer)
         if len(chosen) > 1:
-            return NotFoundError(f"{peer} may be {', '.join(chosen)}: name one of them")
+            return ambiguous(peer, chosen)
         if not self._links.forget(chosen[0] if chosen else peer):
             return NotFoundError(f"no peer and no address {peer} is known")
         return None
@@ -257,7 +299,9 @@ class Peer:
 
     def _greeted(self, link: int, hello: Hello) -> None:
         state = self._state
-        if not self._links.greeted(link, hello):
+        usable = self._links.greeted(link, hello)
+        self._remind(link, hello)
+        if not usable:
             return
         if hello.cluster and not state.cluster:
             self._election.adopt(hello.cluster, hello.peer)
@@ -265,6 +309,12 @@ class Peer:
             state.meet(hello.peer, self._links.address_at(link, hello))
             if state.me < hello.peer:  # one exchange is enough for both
                 self._spreading.reconcile(hello.peer)
+
+    def _remind(self, link: int, hello: Hello) -> None:
+        """Tell a peer of this ring, welcome or not, how far its history had come: it may have lost its memory (S12)."""
+        state = self._state
+        if state.cluster and hello.cluster == state.cluster and hello.peer != state.me:
+            state.emit(Send(link, Envelope(state.mark, Recall(state.points.get(hello.peer)))))
 
     def _table(self) -> dict[type[Body], Callable[[str, Any], None]]:
         """Who takes which message from the peer that sent it; `_BEFORE_THE_RING` are taken without a ring too."""
@@ -293,6 +343,16 @@ class Peer:
             CompareMembers: self._spreading.compared_members,
             Ranges: self._spreading.ranges,
             Members: self._spreading.members,
+            Recall: self._spreading.recalled,
+            AskRemoval: self._removals.asked,
+            PromiseRemoval: self._removals.promised,
+            DenyRemoval: self._removals.denied,
+            QueryRound: self._removals.queried,
+            RoundOver: self._removals.over,
+            Depart: self._leaving.departed,
+            Farewell: self._leaving.said,
+            Dispute: self._disputes.raised,
+            Disputed: self._disputes.acknowledged,
         }
 
     def _open(self, origin: str, body: Body) -> None:

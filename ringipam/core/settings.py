@@ -28,6 +28,9 @@ class Settings:
     excluded: tuple[Range, ...] = ()
     quarantine_ms: int = 30_000
 
+    verify: bool = False
+    """After a start nothing is issued before a peer has confirmed that the data is current (`--on-restart verify`)."""
+
     probe_ms: int = 1_000
     """SWIM's period: one member is probed in each."""
     probe_timeout_ms: int = 400

@@ -20,7 +20,9 @@ from ringipam.messages import (
     Offer,
     Ping,
     PingRequest,
+    Point,
     Ranges,
+    Recall,
     Rumour,
     Want,
 )
@@ -47,6 +49,8 @@ class Spreading:
         self._publish_ms = state.now
         self._free_ms = state.now
         self._offered: dict[str, Offer] = {}
+        self._last: dict[str, Point] = {}
+        """What each peer said last of its own history."""
         self._parts: RingParts | None = None
         self._parts_at = -1
 
@@ -69,6 +73,7 @@ class Spreading:
             self._links.follow_members()
             self._links.greet_ringless()
             self._links.tick()
+            state.save_points()
             self._publish_free()
         if state.rumours.hot and state.now >= self._rumour_ms:
             self._rumour_ms = state.now + state.settings.rumour_ms
@@ -98,7 +103,7 @@ class Spreading:
         told = state.members.me.free
         if (free == 0) != (told == 0) or abs(free - told) * FREE_CHANGE > max(free, told):
             self._free_ms = state.now + FREE_SHARE_MS * len(state.members)
-            state.spread((), (state.members.publish(free=free),), state.me)
+            state.spread((), (state.members.publish(free=free, point=state.members.point),), state.me)
 
     def _offer(self) -> None:
         state, neighbours = self._state, self._links.neighbours()
@@ -127,6 +132,25 @@ class Spreading:
             return  # whoever asks has tried all other ways itself
         for peer, answer in self._state.members.received(sender, body):
             self._router.send(peer, answer)
+        if not isinstance(body, PingRequest) and body.point is not None:
+            self._place(sender, body.point)
+
+    def _place(self, sender: str, point: Point) -> None:
+        """Two processes that speak as one peer each hear of the other's history from whoever hears both (S13)."""
+        before = self._last.get(sender)
+        self._last[sender] = point
+        if before is not None and (before.nonce != point.nonce or before.number > point.number):
+            self._router.send(sender, Recall(before))
+        self._state.note_point(sender, point)
+
+    def recalled(self, sender: str, recall: Recall) -> None:
+        """Somebody tells how far this peer's history had come, as far as it knows (S12)."""
+        state = self._state
+        state.confront(recall.point)
+        if state.unconfirmed and not state.fenced:
+            state.unconfirmed = False
+            state.gained = True
+            state.log("info", f"{sender} confirms that this host's data is current")
 
     def offered(self, sender: str, offer: Offer) -> None:
         self._router.send(sender, self._state.rumours.offered(sender, offer, self._state.now))

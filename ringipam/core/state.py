@@ -1,7 +1,7 @@
 """What a peer knows, and the one way in for news and out for effects; shared by the parts of the core.
 
 Possession is decided here and nowhere else (safety.md): an address is this peer's to issue, grant or restamp
-if its own ring says so and no conflict is recorded over it. (Suspension and fencing will join the test here.)
+if its own ring says so, it is not suspended from it, no conflict is recorded over it, and it is not fenced off.
 """
 
 from __future__ import annotations
@@ -10,24 +10,43 @@ from collections.abc import Iterable
 
 from ringipam.address import Range
 from ringipam.claim import Segment
-from ringipam.core.durable import Change, Conflict, PutConflict, PutMember, PutMeta, PutTokens, Stored
+from ringipam.core.durable import (
+    Change,
+    Conflict,
+    PutConflict,
+    PutMember,
+    PutMeta,
+    PutPoint,
+    PutTokens,
+    Record,
+    Recorded,
+    Stored,
+    Suspensions,
+)
 from ringipam.core.events import Answer, Effect, Log, Persist, Reply
 from ringipam.core.identity import mark_of
 from ringipam.core.leases import LeaseBook
+from ringipam.core.memory import Memory
 from ringipam.core.rng import Rng
 from ringipam.core.settings import Settings
 from ringipam.errors import PeerError
 from ringipam.gossip.membership import Membership
 from ringipam.gossip.rumours import Rumours
 from ringipam.lease import Lease
-from ringipam.messages import COUNTER_MAX, Health, Member, Print, Rest, Rumour
+from ringipam.messages import COUNTER_MAX, Health, Member, Point, Print, Rest, Rumour, Standing
 from ringipam.ring.intervals import Intervals
-from ringipam.ring.ring import Joined, Ring
+from ringipam.ring.ring import Changed, Joined, Ring
 from ringipam.ring.space import Rows, Space
 
 RUMOUR_SEGMENTS_MAX = 500
 RUMOUR_MEMBERS_MAX = 20
 """Bigger news than this is left to anti-entropy, which sends only what the other side lacks."""
+EPOCH_JUMP_MAX = 1 << 20
+"""No correct peer raises an epoch so far at once: each removal is one, or a few more where several were tried."""
+RECORDED_MAX = 256
+"""So many ranges of one join are written into the audit log."""
+MEMBERS_MAX = 20_000
+"""Members that are durable here, gone ones included; a hostile member could otherwise invent them without end."""
 
 
 def check_ranges(ranges: Iterable[tuple[int, ...] | Segment | Print], within: Range) -> None:
@@ -60,6 +79,26 @@ class State:
         self.answered = dict(stored.answered)
         self.acceptor = stored.acceptor
         self.conflicts = dict(stored.conflicts)
+        self.pledges = dict(stored.pledges)
+        """What was promised to which coordinator of a removal (core/removal.py)."""
+        self.epoch = int(stored.meta.get("epoch", "0"))
+        """The highest epoch promised or seen (safety.md S9)."""
+        self.suspended = Intervals()
+        """What this peer owns by its ring and may not possess, as one who is fenced off wrote it (safety.md S1)."""
+        self.fenced = stored.meta.get("fenced", "")
+        """Why this peer issues nothing any more and goes on serving what it holds; "" as long as all is well."""
+        self.unconfirmed = False
+        """Nothing is issued before a peer has confirmed that the data is current (`--on-restart verify`)."""
+        self.memory = Memory(stored, rng.fork().token(12).lower())
+        self.points = dict(stored.points)
+        """How far the history of each other peer had come, as far as anybody said (safety.md S12)."""
+        self._unsaved: dict[str, None] = {}
+        self.rejoining = "formerly" in stored.meta
+        """Was another peer before, and joins a ring that is there: it never forms one."""
+        self.hints = tuple(stored.meta.get("dial", "").split())
+        """Where others were when it was."""
+        self.via = ""
+        """The connection through which came what is being looked at, for logs."""
         self.excluded = Intervals()
         self.space = Space()
         self.rumours = Rumours()
@@ -84,11 +123,25 @@ class State:
     def _load(self, stored: Stored) -> None:
         for start, end in self.settings.excluded:
             self.excluded.add(start, end)
-        for peer, address in sorted(stored.members.items()):
-            self.members.merge(Member(peer, address, 0, Health.ALIVE, 0), self.now)
+        for peer, (address, standing) in sorted(stored.members.items()):
+            if peer == self.me:
+                self.members.publish(standing=standing)
+                continue
+            health = Health.DEAD if standing.gone else Health.ALIVE
+            self.members.merge(Member(peer, address, 0, health, 0, standing), self.now)
+        for start, end in stored.suspended.items():
+            self.suspended.add(start, end)
+        self.epoch = max([self.epoch, *(claim.epoch for claim in stored.tokens.values())])
         if self.cluster:
             self.ring = Ring.from_tokens(self.extent, sorted(stored.tokens.items()))
             self._fill_space(stored)
+        self.orphans = {
+            int(lease.address): lease
+            for lease in self.leases
+            if self.inside(lease.address.version, int(lease.address))
+            and (self.ring is None or self.ring.at(int(lease.address)).owner != self.me)
+        }
+        """Leases at addresses that this peer does not own: carried over from a former self (core/disputes.py)."""
 
     def _fill_space(self, stored: Stored) -> None:
         assert self.ring is not None
@@ -100,51 +153,90 @@ class State:
                 self.space.rest(owned.start, owned.end, min(until, self.now + self.settings.quarantine_ms))
         for conflict in self.conflicts.values():
             self.space.remove(conflict.start, conflict.end)
-        for start, end in self.excluded:
+        for start, end in (*self.suspended, *self.excluded):
             self.space.remove(start, end)
         for lease in self.leases:
             address = int(lease.address)
-            if not self.inside(lease.address.version, address):
-                continue
-            self.space.remove(address, address + 1)
-            if self.ring.at(address).owner != self.me:
-                self.warn(
-                    f"orphan {lease.address}",
-                    f"{lease.address} is leased to {lease.id} here, but the ring gives it to"
-                    f" {self.ring.at(address).owner or 'nobody'}: release it and allocate anew",
-                )
+            if self.inside(lease.address.version, address):
+                self.space.remove(address, address + 1)
 
     # ── possession ───────────────────────────────────────────────────────────────────────────────
 
     def inside(self, family: int, address: int) -> bool:
         return family == self.universe.family and address in self.extent
 
+    @property
+    def hold(self) -> str:
+        """Why nothing is issued or given away here at the moment; "" if nothing stands in the way."""
+        if self.unconfirmed:
+            return "waiting for one peer to confirm that this host's data is current (--on-restart verify)"
+        return self.fenced
+
     def owns(self, start: int, end: int) -> bool:
         """Whether this peer possesses all of `[start, end)`."""
+        return not self.hold and self.entitled(start, end)
+
+    def entitled(self, start: int, end: int) -> bool:
+        """Whether it would, were it not for what holds it up as a whole."""
         if self.ring is None or any(c.start < end and start < c.end for c in self.conflicts.values()):
+            return False
+        if any(True for _ in self.suspended.within(start, end)):
             return False
         _, claims = self.ring.columns(start, end)
         return all(claim.owner == self.me for claim in claims)
 
-    def possessed(self) -> list[Range]:
-        """The ranges this peer possesses, in order."""
-        if self.ring is None:
+    def possessed(self, lo: int | None = None, hi: int | None = None) -> list[Range]:
+        """What this peer possesses of `[lo, hi)`, in order."""
+        if self.ring is None or self.hold:
             return []
-        owned = self.ring.ranges_of(self.me)
-        if not self.conflicts:
+        owned = self.ring.ranges_of(self.me, lo, hi)
+        if not self.conflicts and not self.suspended.size:
             return owned
         mine = Intervals()
         for start, end in owned:
             mine.add(start, end)
-        for conflict in self.conflicts.values():
-            mine.discard(conflict.start, conflict.end)
+        for start, end in (*((c.start, c.end) for c in self.conflicts.values()), *self.suspended):
+            mine.discard(start, end)
         return list(mine)
+
+    def fences(self, peer: str) -> bool:
+        """Whether `peer` is fenced off: gone for ever, or this peer has promised it (safety.md S9, S10, S11).
+
+        Nothing is granted to it, and what it wrote and was not joined before is not possessed here.
+        """
+        return self.members.gone(peer) or any(peer in pledge.targets for pledge in self.pledges.values())
+
+    def fence(self, reason: str) -> None:
+        """Possess nothing from now on, for good; what is held goes on being served (safety.md S23)."""
+        if not self.fenced:
+            self.fenced = reason
+            self.change(PutMeta("fenced", reason))
+            self.log("error", f"this host has fenced itself off and issues nothing: {reason}")
+
+    def suspend(self, start: int, end: int, *, on: bool) -> None:
+        """Possess `[start, end)` no longer, or again; in the record of the ring change that made it so (S1)."""
+        if not on and not any(True for _ in self.suspended.within(start, end)):
+            return
+        before = dict(self.suspended)
+        if on:
+            self.suspended.add(start, end)
+        else:
+            self.suspended.discard(start, end)
+        after = dict(self.suspended)
+        dropped = tuple(lo for lo in before if lo not in after)
+        self.change(Suspensions(dropped, tuple(Range(lo, hi) for lo, hi in after.items() if before.get(lo) != hi)))
+
+    def raise_epoch(self, epoch: int) -> None:
+        """Remember an epoch that is promised: none below it is ever promised again."""
+        if epoch > self.epoch:
+            self.epoch = epoch
+            self.change(PutMeta("epoch", str(epoch)))
 
     def check(self, segments: Iterable[Segment]) -> None:
         """Raise PeerError, before anything is changed, on what no correct peer sends."""
         check_ranges(segments, self.extent)
         for _, _, claim in segments:
-            if claim.epoch > COUNTER_MAX or claim.version > COUNTER_MAX:
+            if claim.version > COUNTER_MAX or claim.epoch > min(COUNTER_MAX, self.epoch + EPOCH_JUMP_MAX):
                 raise PeerError("an epoch or version beyond all reason")
 
     # ── the way in for ring news ─────────────────────────────────────────────────────────────────
@@ -164,6 +256,8 @@ class State:
         """
         assert self.ring is not None
         joined = self.ring.join(segments)
+        if source != self.me:
+            self._recognise(joined.changed)
         for start, end, old, new in joined.ties:
             if old.owner != new.owner:
                 self._contest(start, end, (old.owner, new.owner, new.writer), source)
@@ -171,14 +265,9 @@ class State:
             return joined
         self.ring_changes += 1
         self.change(PutTokens(joined.removed, joined.put))
-        for start, end, old, new in joined.changed:
-            self.moved.append((Range(start, end), new.owner))
-            if old.owner == self.me and source != self.me:
-                self._contest(start, end, (old.owner, new.owner, new.writer), source)
-            if old.owner == self.me and new.owner != self.me:
-                self.rows(self.space.remove(start, end))
-            elif new.owner == self.me and old.owner != self.me:
-                self._gain(start, end, rests, first=new.version == 1)
+        self._record(joined.changed, source)
+        for changed in joined.changed:
+            self._changed(changed, source, rests)
         self.gained = True
         self._learn_owners(joined, source)
         if rumour is not None:
@@ -186,6 +275,57 @@ class State:
         elif len(joined.segments) <= RUMOUR_SEGMENTS_MAX:
             self.spread(joined.segments, (), source)
         return joined
+
+    def _changed(self, changed: Changed, source: str, rests: tuple[Rest, ...] | None) -> None:
+        """Bring possession in line with a piece of the ring that changed."""
+        start, end, old, new = changed
+        self.moved.append((Range(start, end), new.owner))
+        self.epoch = max(self.epoch, new.epoch)
+        mine, idle = old.owner == self.me, list(self.suspended.within(start, end))
+        if mine and source != self.me:
+            # Over what this peer was suspended from, a removal may write without asking it.
+            for piece in self._without(start, end, idle):
+                self._contest(*piece, (old.owner, new.owner, new.writer), source)
+        self.suspend(start, end, on=False)
+        if new.owner != self.me:
+            if mine:
+                self.rows(self.space.remove(start, end))
+        elif source != self.me and self.fences(new.writer):
+            self.suspend(start, end, on=True)
+            self.rows(self.space.remove(start, end))
+        elif not mine:
+            self._gain(start, end, rests, first=new.version == 1)
+        else:
+            for piece in idle:
+                self._gain(*piece, None, first=False)
+
+    @staticmethod
+    def _without(start: int, end: int, holes: list[Range]) -> list[Range]:
+        left = Intervals()
+        left.add(start, end)
+        for hole in holes:
+            left.discard(*hole)
+        return list(left)
+
+    def _recognise(self, changed: tuple[Changed, ...]) -> None:
+        """By output commit whatever others have seen of this peer is on its disk: else it has lost memory (S12)."""
+        for start, end, _, new in changed:
+            if new.writer == self.me and new.version > 1:
+                self.fence(
+                    f"{self.describe(start, end)} was given away by this host, which does not know of it: its disk went"
+                    " back to an earlier state"
+                )
+                return
+
+    def _record(self, changed: tuple[Changed, ...], source: str) -> None:
+        """Write down for people who came to own what."""
+        lines = [
+            Recorded(self.now, start, end, old.owner, new, source)
+            for start, end, old, new in changed[:RECORDED_MAX]
+            if old.owner != new.owner
+        ]
+        if lines:
+            self.change(Record(tuple(lines)))
 
     def _learn_owners(self, joined: Joined, source: str) -> None:
         """Whoever owns space is a member, met or not: a removal must ask it (S4), and probes tell if it is there."""
@@ -208,23 +348,39 @@ class State:
             self.rows(self.space.remove(lo, hi))
         for conflict in self.conflicts.values():
             self.rows(self.space.remove(conflict.start, conflict.end))
-        for lease in self._leases_within(start, end):
+        for lease in self.leases_within(start, end):
             self.rows(self.space.remove(int(lease.address), int(lease.address) + 1))
 
     def _contest(self, start: int, end: int, peers: tuple[str, ...], source: str) -> None:
-        """Somebody else wrote over a range of ours, which no correct peer does: issue nothing there, say so.
+        """Somebody else wrote over a range of ours: issue nothing there, say so.
 
-        The addresses stay with whoever holds a lease on them; nobody is cut off (weave's D3 to D5, #1962).
+        No correct peer does that, unless this one was removed while it was alive, or has lost memory. Then only what it
+        leases is in doubt, as it possesses nothing any more. The addresses stay with whoever holds a lease on them;
+        nobody is cut off (weave's D3 to D5, #1962).
         """
-        if (start, end) in self.conflicts:
+        if not self.fenced:
+            self.dispute(start, end, peers, source)
+            return
+        for lease in self.leases_within(start, end):
+            self.dispute(int(lease.address), int(lease.address) + 1, peers, source)
+
+    def dispute(self, start: int, end: int, peers: tuple[str, ...], source: str) -> None:
+        """Put a range on record as in doubt, durably; nothing is issued there until that is resolved by hand."""
+        if any(conflict.start <= start and end <= conflict.end for conflict in self.conflicts.values()):
             return
         conflict = Conflict(start, end, tuple(sorted({*peers})), self.now, source)
         self.conflicts[start, end] = conflict
         self.change(PutConflict(conflict))
         self.rows(self.space.remove(start, end))
-        self.log("error", f"conflict over {self.describe(start, end)}: {source} says {peers[1]} owns it")
+        told = f"{source} ({self.via})" if self.via else source
+        self.log("error", f"conflict over {self.describe(start, end)}: {told} says {peers[1]} owns it")
 
-    def _leases_within(self, start: int, end: int) -> list[Lease]:
+    def regain(self, start: int, end: int) -> None:
+        """What of `[start, end)` is possessed again may be issued, after a rest."""
+        for piece in self.possessed(start, end):
+            self._gain(*piece, None, first=False)
+
+    def leases_within(self, start: int, end: int) -> list[Lease]:
         if end - start < len(self.leases):
             found = (self.leases.at(self.universe.family, address) for address in range(start, end))
             return [lease for lease in found if lease is not None]
@@ -241,14 +397,20 @@ class State:
         news = []
         for member in members:
             known = self.members.get(member.peer)
+            if known is None and len(self.members) >= MEMBERS_MAX:
+                self.warn("members", f"{source} names more than {MEMBERS_MAX} members: the others are ignored")
+                continue
+            self._check_own(member)
             found = self.members.merge(member, self.now)
             if found is None:
                 continue
             if found.peer == self.me:
                 self.spread((), (found,), self.me)  # a refutation: the news is ours
                 continue
-            if known is None or known.address != found.address:
-                self.change(PutMember(found.peer, found.address))
+            if member.point is not None:
+                self.note_point(member.peer, member.point)
+            if known is None or (known.address, known.standing) != (found.address, found.standing):
+                self.change(PutMember(found.peer, found.address, found.standing))
             news.append(found)
         if news:
             self.gained = True  # a donor may have come, or be known to be gone
@@ -257,12 +419,56 @@ class State:
             elif len(news) <= RUMOUR_MEMBERS_MAX:
                 self.spread((), tuple(news), source)
 
+    def _check_own(self, member: Member) -> None:
+        """What others say of this peer: how far its history had come, and whether it is still a member."""
+        if member.peer != self.me:
+            return
+        self.confront(member.point)
+        mine = self.members.me
+        if member.standing.value > mine.standing.value and member.standing.gone:
+            self.come_to(member.standing)
+            self.fence(
+                "its removal was ordered while it was alive: `ringipam rejoin` brings it back as a new peer, and"
+                " `ringipam conflicts` lists which of its addresses are in doubt"
+                if member.standing is Standing.REMOVED
+                else "it has left the ring, and others know it"
+            )
+
+    def note_point(self, peer: str, point: Point) -> None:
+        """Hold on to the furthest point of another's history; durable with the next `save_points`."""
+        known = self.points.get(peer)
+        if known is None or point.number > known.number:
+            self.points[peer] = point
+            self._unsaved[peer] = None
+
+    def save_points(self) -> None:
+        """Make durable what was noted, and what is told of this peer's own history from now on."""
+        for peer in self._unsaved:
+            self.change(PutPoint(peer, self.points[peer]))
+        self._unsaved.clear()
+        published = self.memory.publish()
+        if published is not None:
+            self.change(published)
+            self.members.point = self.memory.point
+
+    def confront(self, point: Point | None) -> None:
+        """Look for a point of this peer's history that somebody holds; fence this peer off if it is not in it (S12)."""
+        objection = self.memory.objection(point) if point is not None else ""
+        if objection:
+            self.fence(f"{objection}: `ringipam rejoin` brings it back as a new peer")
+
+    def come_to(self, standing: Standing) -> None:
+        """Be on the way out from now on, durably, and let everybody know."""
+        me = self.members.publish(standing=standing)
+        self.change(PutMember(me.peer, me.address, standing))
+        self.spread((), (me,), self.me)
+
     def meet(self, peer: str, address: str) -> None:
         """A link to `peer` stands, and it listens at `address`."""
         if peer not in self.members:
             self.learn([Member(peer, address, 0, Health.ALIVE, 0)], peer)
         elif self.members.moved(peer, address):
-            self.change(PutMember(peer, address))
+            self.change(PutMember(peer, address, self.members.standing(peer)))
 
     def spread(self, segments: tuple[Segment, ...], members: tuple[Member, ...], source: str) -> None:
         """Begin to spread news; its way back to `source` is spared. Each member is a rumour of its own."""
@@ -312,6 +518,9 @@ class State:
         from them is seen before they are durable (docs/design.md, "Output commit"; safety.md S19)."""
         effects, self._effects = self._effects, []
         if self._changes:
+            numbered = self.memory.commit(self._changes, self.now)
+            if numbered is not None:
+                self._changes.append(numbered)
             effects.insert(0, Persist(tuple(self._changes)))
             self._changes = []
         return effects

@@ -5,19 +5,31 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from ringipam.core.allocator import Allocator
+from ringipam.core.disputes import Disputes
 from ringipam.core.election import Election
+from ringipam.core.leaving import Leaving
 from ringipam.core.links import Links
 from ringipam.core.settings import name_of
 from ringipam.core.state import State
-from ringipam.messages import Health
+from ringipam.messages import Health, Member, Standing
 
 
 class Views:
-    def __init__(self, state: State, links: Links, election: Election, allocator: Allocator) -> None:
+    def __init__(
+        self,
+        state: State,
+        links: Links,
+        election: Election,
+        allocator: Allocator,
+        leaving: Leaving,
+        disputes: Disputes,
+    ) -> None:
         self._state = state
         self._links = links
         self._election = election
         self._allocator = allocator
+        self._leaving = leaving
+        self._disputes = disputes
 
     def status(self) -> dict[str, object]:
         state = self._state
@@ -35,13 +47,19 @@ class Views:
             "free": state.space.size,
             "peers": self._health(),
             "pending": self._allocator.pending(),
-            "warnings": list(state.warnings.values()),
+            "warnings": [*state.warnings.values(), *self._doubts()],
         }
 
     def _condition(self) -> tuple[str, str | None]:
         state = self._state
+        if state.fenced:
+            return "fenced", state.fenced
         if self._links.refusals:
             return "refusing", "; ".join(self._links.refusals.values())
+        if state.unconfirmed:
+            return "idle", state.hold
+        if state.members.me.standing is Standing.LEAVING:
+            return "idle", f"leaving the ring, waiting for {self._leaving.waiting_for()}"
         if self._complete():
             return "ready", None
         if state.cluster:
@@ -50,13 +68,33 @@ class Views:
             return "electing", self._election.explain()
         return "idle", "no ring yet; it is formed when an address is first needed, or by `ringipam prime`"
 
+    def _doubts(self) -> list[str]:
+        """What an operator should look after: former selves that are dead, ghosts that own space, carried leases."""
+        state = self._state
+        members = state.members
+        found = []
+        alive = {name_of(peer): peer for peer in (*members.others(), state.me) if members.reachable(peer)}
+        for peer in members.others():
+            successor = alive.get(name_of(peer), peer)
+            if successor != peer and not members.reachable(peer):
+                found.append(
+                    f"{peer} is dead and came back as {successor}: `ringipam remove-peer {peer}` frees its ranges"
+                )
+        ghosts = [peer for peer in state.ring.owners() if members.gone(peer)] if state.ring else []
+        found += [f"{peer} is gone and still owns addresses: `ringipam remove-peer {peer}` again" for peer in ghosts]
+        if state.conflicts:
+            found.append(f"{len(state.conflicts)} ranges are in doubt: see `ringipam conflicts`")
+        if state.suspended.size:
+            found.append(f"{state.suspended.size} addresses wait for the end of a removal")
+        return [*found, *self._disputes.warnings()]
+
     def _complete(self) -> bool:
         ring = self._state.ring
         return ring is not None and all(claim.owner for _, claim in ring.tokens())
 
     def _health(self) -> dict[str, int]:
         members = self._state.members
-        states = [member.health for member in members.all() if member.peer != self._state.me]
+        states = [m.health for m in members.all() if m.peer != self._state.me and not m.standing.gone]
         return {health.name.lower(): states.count(health) for health in Health}
 
     def ring(self) -> dict[str, object]:
@@ -85,14 +123,14 @@ class Views:
         owned = state.ring.owners() if state.ring else {}
         shown = []
         for member in sorted(state.members.all()):
-            if member.peer == state.me:
+            if member.peer == state.me or (member.standing.gone and not member.address):
                 continue
             silent_ms = 0 if member.health is Health.ALIVE else state.now - state.members.changed_ms(member.peer)
             shown.append(
                 {
                     **_name(member.peer),
                     "address": member.address,
-                    "state": member.health.name.lower(),
+                    "state": _state_of(member),
                     "owned": owned.get(member.peer, 0),
                     "free": member.free,
                     "last_seen_s": silent_ms // 1000,
@@ -118,11 +156,15 @@ class Views:
                     "peers": list(conflict.peers),
                     "leases": inside,
                     "since": datetime.fromtimestamp(conflict.since_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-                    "advice": f"shown by {conflict.source}; nothing is issued there: move the containers listed here"
-                    " and on the other peers to other addresses, then restore the peer whose data is not current",
+                    "advice": f"shown by {conflict.source}; nothing is issued there: see that each address is used by"
+                    " one container only, here and on the other peers, then `ringipam conflicts resolve` the range",
                 }
             )
         return {"conflicts": shown}
+
+
+def _state_of(member: Member) -> str:
+    return (member.health if member.standing is Standing.MEMBER else member.standing).name.lower()
 
 
 def _name(peer: str) -> dict[str, object]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from ringipam.address import Range
 from ringipam.gossip.roster import Roster
-from ringipam.messages import COUNTER_MAX, Ack, Body, Health, Member, Ping, PingRequest
+from ringipam.messages import COUNTER_MAX, Ack, Body, Health, Member, Ping, PingRequest, Point, Standing
 
 HELPERS = 3
 """How many others are asked to ping a member that did not answer (SWIM's k)."""
@@ -57,6 +57,8 @@ class Membership:
         self._local_health = 0  # Lifeguard: how much this peer distrusts its own judgement, 0 to 8
         self._helping: dict[int, tuple[str, int]] = {}  # my sequence → (who asked, its sequence)
         self._suspected: dict[str, int] = {}  # suspect → when it is declared dead
+        self.point: Point | None = None
+        """How far this peer's own history has come; rides on probes and on what is published."""
 
     def __contains__(self, peer: str) -> bool:
         return peer in self._known
@@ -80,24 +82,37 @@ class Membership:
         return [self._known[peer].member for span in spans for peer in self.roster.within(*span)]
 
     def others(self) -> list[str]:
-        return [peer for peer in self._known if peer != self._me]
+        """Every other member that has neither left nor been removed."""
+        return [peer for peer, known in self._known.items() if peer != self._me and not known.member.standing.gone]
+
+    def gone(self, peer: str) -> bool:
+        """Whether it has left or was removed; for ever, then (safety.md S10)."""
+        known = self._known.get(peer)
+        return known is not None and known.member.standing.gone
+
+    def standing(self, peer: str) -> Standing:
+        known = self._known.get(peer)
+        return known.member.standing if known else Standing.MEMBER
 
     def reachable(self, peer: str) -> bool:
         known = self._known.get(peer)
-        return known is not None and known.member.health is not Health.DEAD
+        return known is not None and known.member.health is not Health.DEAD and not known.member.standing.gone
 
     def changed_ms(self, peer: str) -> int:
         """Since when `peer` is alive, or is not, as seen here; 0 if unknown."""
         known = self._known.get(peer)
         return known.since_ms if known else 0
 
-    def publish(self, *, address: str | None = None, free: int | None = None) -> Member:
+    def publish(
+        self, *, free: int | None = None, standing: Standing | None = None, point: Point | None = None
+    ) -> Member:
         """Renew this peer's own record; the raised incarnation makes it win everywhere."""
         me = self.me
         renewed = me._replace(
             incarnation=me.incarnation + 1,
-            address=me.address if address is None else address,
             free=me.free if free is None else free,
+            standing=me.standing if standing is None else standing,
+            point=point or me.point,
         )
         self._hold(renewed, 0)
         return renewed
@@ -119,7 +134,8 @@ class Membership:
             return None
         if member.peer == self._me:
             if member.stamp > self.me.stamp:
-                self._hold(self.me._replace(incarnation=member.incarnation), 0)
+                # What others say of this peer's own standing is for it to find out (core/memory.py).
+                self._hold(self.me._replace(incarnation=max(member.incarnation, self.me.incarnation)), 0)
                 return self.publish()
             return None
         known = self._known.get(member.peer)
@@ -145,7 +161,7 @@ class Membership:
         return True
 
     def _watch(self, member: Member, now: int) -> None:
-        if member.health is not Health.SUSPECT:
+        if member.health is not Health.SUSPECT or member.standing.gone:
             self._suspected.pop(member.peer, None)
         elif member.peer not in self._suspected:
             self._suspected[member.peer] = now + suspicion_ms(len(self._known), self._probe_ms)
@@ -207,7 +223,7 @@ class Membership:
         self._sequence += 1
         patience = self._timeout_ms * (1 + self._local_health)
         self._probe = _Probe(peer, self._sequence, now + patience, now + 2 * patience)
-        return [(peer, Ping(self._sequence))]
+        return [(peer, Ping(self._sequence, self.point))]
 
     def _next_to_probe(self, linked: list[str]) -> str | None:
         """Who is doubted, then in turn the linked and those that nobody can dial: others look after the rest."""
@@ -217,7 +233,7 @@ class Membership:
             if self.reachable(peer) and peer != self._me:
                 return peer
         if not self._round:
-            unmet = [peer for peer, known in self._known.items() if not known.member.address and peer != self._me]
+            unmet = [peer for peer in self.others() if not self._known[peer].member.address]
             self._round = self._shuffle([*linked, *unmet])
         here = set(linked)
         while self._round:
@@ -230,7 +246,7 @@ class Membership:
         """What to answer."""
         match message:
             case Ping(sequence):
-                return [(sender, Ack(sequence))]
+                return [(sender, Ack(sequence, self.point))]
             case PingRequest(_, peer) if peer == self._me or peer not in self._known:
                 return []
             case PingRequest(sequence, peer):
@@ -238,7 +254,7 @@ class Membership:
                 self._helping[self._sequence] = (sender, sequence)
                 if len(self._helping) > 100:
                     del self._helping[next(iter(self._helping))]
-                return [(peer, Ping(self._sequence))]
+                return [(peer, Ping(self._sequence, self.point))]
             case Ack(sequence):
                 if self._probe is not None and self._probe.sequence == sequence:
                     self._probe = None

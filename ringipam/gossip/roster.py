@@ -20,7 +20,7 @@ FEW = 8
 
 
 class Roster:
-    """What is compared of each member: who it is, its incarnation and its health, in order of position.
+    """What is compared of each member: who it is, its stamp, in order of position.
 
     Addresses do not count, as each peer sees its own way there, nor does free space, which no change comes without.
     """
@@ -35,7 +35,7 @@ class Roster:
 
     def put(self, member: Member) -> None:
         """Take in a member or what became of it; O(log n) but for moving the lists' tails when it is new."""
-        text = f"{member.peer} {member.incarnation} {member.health.value}\n".encode()
+        text = f"{member.peer} {member.incarnation} {member.health.value} {member.standing.value}\n".encode()
         place = self._position.get(member.peer)
         if place is not None:
             self._texts[bisect_left(self._positions, place)] = text

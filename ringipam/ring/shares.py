@@ -5,7 +5,7 @@ Pure and deterministic: every founder computes the same shares from the same nam
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import gcd
 
 from ringipam.address import Range
@@ -44,3 +44,51 @@ def _block_size(universe: Range, count: int) -> int:
             break
         block //= 2
     return block
+
+
+def bequest(
+    pieces: Sequence[Range], shares: Mapping[str, int], neighbours: Callable[[Range], tuple[str, str]]
+) -> Iterator[tuple[Range, str]]:
+    """Who of the heirs gets which part of what a leaver owns; `shares` says how much each heir has already.
+
+    Those who own what lies beside a piece come first, so that ranges stay whole; nobody gets much more than an even
+    share. Cuts are made at block boundaries. Everything is given, `shares` must not be empty.
+    """
+    shares = dict(shares)
+    fair = -(-(sum(shares.values()) + sum(piece.size for piece in pieces)) // len(shares))
+    for piece in sorted(pieces, key=lambda piece: (-piece.size, piece.start)):
+        beside = [heir for heir in dict.fromkeys(neighbours(piece)) if heir in shares]
+        if piece.size <= BLOCKS_MIN:
+            parts = [(piece, min(beside or shares, key=lambda heir: (shares[heir], heir)))]
+        else:
+            parts = _divided(piece, neighbours(piece), shares, fair)
+        for part, heir in parts:
+            shares[heir] += part.size
+            yield part, heir
+
+
+def _divided(
+    piece: Range, neighbours: tuple[str, str], shares: Mapping[str, int], fair: int
+) -> list[tuple[Range, str]]:
+    """The lower end to whoever lies below, the upper to whoever lies above, as far as they have room."""
+    block = 1 << max(0, (piece.size // BLOCKS_MIN).bit_length() - 1)
+    room = {heir: fair - share for heir, share in shares.items()}
+    (lo, hi), (below, above) = piece, neighbours
+    parts: list[tuple[Range, str]] = []
+    if room.get(below, 0) > 0:
+        cut = min(hi, -(-(lo + room[below]) // block) * block)
+        parts.append((Range(lo, cut), below))
+        room[below] -= cut - lo
+        lo = cut
+    if lo < hi and room.get(above, 0) > 0:
+        cut = max(lo, (hi - room[above]) // block * block)
+        parts.append((Range(cut, hi), above))
+        room[above] -= hi - cut
+        hi = cut
+    while lo < hi:
+        heir = max(room, key=lambda heir: (room[heir], heir))
+        cut = min(hi, -(-(lo + max(1, room[heir])) // block) * block)
+        parts.append((Range(lo, cut), heir))
+        room[heir] -= cut - lo
+        lo = cut
+    return parts

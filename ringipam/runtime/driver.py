@@ -22,6 +22,7 @@ from ringipam.core.events import (
     Leased,
     LeaseList,
     Log,
+    Rebuild,
     Reply,
     Send,
     Verb,
@@ -81,6 +82,8 @@ class Driver:
         self._quiet = trio.Event()
         self.failure: StoreError | None = None
         """Why this life is over: memory may be ahead of the disk, nothing of it may be used any more."""
+        self.reborn = False
+        """It is over because the peer has become another, and nothing is wrong."""
         self._over = trio.Event()
 
     def start(self) -> None:
@@ -183,6 +186,9 @@ class Driver:
                 self._carrier.close(link, reason)
             case Log(level, text):
                 logger.log(LEVELS[level.upper()], "%s", text)
+            case Rebuild():
+                self.reborn = True
+                self._fail(StoreError("this host begins anew as another peer: ask again"))
             case _:
                 assert_never(effect)
 

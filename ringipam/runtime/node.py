@@ -137,8 +137,11 @@ class Node(Verbs):
             pause_s = RETRY_S_MIN
             while True:
                 began = trio.current_time()
-                await self._live(stored, task_status)
+                reborn = await self._live(stored, task_status)
                 task_status = trio.TASK_STATUS_IGNORED
+                if reborn:
+                    stored = await self._disk.load()
+                    continue
                 # A life that lasted shows that the disk is well again.
                 pause_s = RETRY_S_MIN if trio.current_time() - began > RETRY_S_MAX else pause_s
                 stored, pause_s = await self._recovered(pause_s)
@@ -149,8 +152,11 @@ class Node(Verbs):
         if self._driver is not None:
             await self._driver.finish()
 
-    async def _live(self, stored: Stored, task_status: trio.TaskStatus[None]) -> None:
-        """Everything a peer has in memory, its connections too, from the disk to the first failed commit."""
+    async def _live(self, stored: Stored, task_status: trio.TaskStatus[None]) -> bool:
+        """Everything a peer has in memory, its connections too, from the disk to the first failed commit.
+
+        Whether it ended because the peer has become another.
+        """
         peer = Peer(self._part(stored), stored, Rng(self._outside.random_bits(64)), self._clock.now())
         transport = Transport(self._listeners, self._contexts, self._log)
         driver = Driver(peer, self._disk.submit, self._clock, transport, self._numbers)
@@ -160,8 +166,13 @@ class Node(Verbs):
             driver.start()
             self._driver, self._refusal, self._standstill = driver, "", None
             task_status.started()
-            self._refuse(await driver.failed())
+            failure = await driver.failed()
+            if driver.reborn:
+                self._driver, self._refusal = None, failure.message
+            else:
+                self._refuse(failure)
             nursery.cancel_scope.cancel()
+        return driver.reborn
 
     def _refuse(self, failure: StoreError) -> None:
         if failure.message != self._refusal:

@@ -30,6 +30,12 @@ IRRELEVANT = frozenset(
         "_neighbours_of",
         "_handlers",  # who calls whom
         "_views",
+        "memory",  # numbers every commit, so no two ways lead to one state; no world here loses any
+        "points",
+        "point",
+        "_unsaved",
+        "_last",
+        "via",
         "asked",  # of the last choice
         "high",
     )

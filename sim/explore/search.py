@@ -14,7 +14,8 @@ from itertools import combinations
 from typing import NamedTuple
 
 from ringipam.claim import Claim, Segment
-from ringipam.core.durable import Stored
+from ringipam.core.durable import Membered, Stored
+from ringipam.messages import Standing
 from ringipam.ring.ring import Ring
 from sim.checkers.possession import overlap
 from sim.explore.node import Commit, Crash, Deliver, Facts, Happening, Hosts, Relink, Say, View, Wait
@@ -172,7 +173,7 @@ class Search:
         stored.tokens.update(ring.tokens())
         for peer, name, part in zip(world.peers, world.names, world.parts, strict=True):
             if peer != world.peers[place] and not part.ringless:
-                stored.members[peer] = f"{name}:6783"
+                stored.members[peer] = Membered(f"{name}:6783", Standing.MEMBER)
         return stored
 
     def _happen(self, locals_: list[int], waiting: list[int], place: int, happening: Happening) -> None:

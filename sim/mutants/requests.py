@@ -90,7 +90,7 @@ MUTANTS = (
         "S16",
         "The number of a request is not of the record of its grant.",
         ("SpaceIsGrantedOnce",),
-        (Edit(Donor._give, "state.change(PutAnswered(asker, number))", "pass"),),
+        (Edit(Donor.give, "state.change(PutAnswered(asker, number))", "pass"),),
     ),
     Mutant(
         "answered-numbers-lost-by-restart",

@@ -122,7 +122,7 @@ MUTANTS = (
         ),
         (
             Edit(Donor._give_exactly, " or not state.owns(request.start, request.end)", ""),
-            Edit(Donor._give, "assert state.owns(block.start, block.end)", "pass"),
+            Edit(Donor.give, "assert state.owns(block.start, block.end)", "pass"),
             Edit(Ring.grant, "if segment.claim.owner != writer:", "if False:"),
         ),
         shown=Shown(2),
@@ -135,7 +135,7 @@ MUTANTS = (
             "NoAddressPossessedTwice",
             "NobodyIsContested",
         ),
-        (Edit(Donor._give, "state.join(segments, state.me)", "pass"),),
+        (Edit(Donor.give, "state.join(segments, state.me)", "pass"),),
     ),
     Mutant(
         "donor-goes-on-issuing",

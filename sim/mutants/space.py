@@ -46,7 +46,7 @@ MUTANTS = (
         ("NothingLeaks", "ReleasedAddressesRest", "RisesFromEveryRecord", "NoSpaceIsTrue"),
         (
             Edit(
-                Allocator._free,
+                Allocator.free,
                 "if not state.inside(lease.address.version, address) or not state.owns(address, address + 1):",
                 "if True:",
             ),
@@ -66,7 +66,7 @@ MUTANTS = (
         "S20, weave #2744",
         "A released address is free at once.",
         ("ReleasedAddressesRest",),
-        (Edit(Allocator._free, "if state.settings.quarantine_ms:", "if False:"),),
+        (Edit(Allocator.free, "if state.settings.quarantine_ms:", "if False:"),),
         shown=Shown(1),
     ),
     Mutant(
@@ -90,7 +90,7 @@ MUTANTS = (
         "S20",
         "A grant does not say which of its addresses rest.",
         ("ReleasedAddressesRest",),
-        (Edit(Donor._give, "Grant(number, segments, rests)", "Grant(number, segments, ())"),),
+        (Edit(Donor.give, "Grant(number, segments, rests)", "Grant(number, segments, ())"),),
         shown=Shown(1),
     ),
     Mutant(
@@ -114,7 +114,7 @@ MUTANTS = (
         ("ReleasedAddressesRest",),
         (
             Edit(
-                Allocator._free,
+                Allocator.free,
                 "state.now + state.settings.quarantine_ms",
                 "state.now + state.settings.quarantine_ms // 10",
             ),

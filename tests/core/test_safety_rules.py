@@ -114,7 +114,7 @@ def test_s4_a_member_is_durable_before_its_introduction_is_confirmed() -> None:
 
     kinds = [type(effect) for effect in solo.effects]
     assert kinds.index(Persist) < kinds.index(Send)
-    assert solo.stored.members[C] == "c:6783"
+    assert solo.stored.members[C].address == "c:6783"
 
 
 def test_s4_forgetting_and_death_leave_a_member_in_the_durable_list() -> None:

@@ -171,7 +171,7 @@ def as_changes(stored: Stored) -> tuple[Change, ...]:
     """What makes an empty store hold this."""
     changes: list[Change] = [PutMeta(*item) for item in stored.meta.items()]
     changes += [PutLease(lease) for lease in stored.leases.values()]
-    changes += [PutMember(*item) for item in stored.members.items()]
+    changes += [PutMember(peer, *member) for peer, member in stored.members.items()]
     changes += [PutAnswered(*item) for item in stored.answered.items()]
     changes += [PutConflict(conflict) for conflict in stored.conflicts.values()]
     changes.append(PutTokens((), tuple(sorted(stored.tokens.items()))))

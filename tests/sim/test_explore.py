@@ -177,9 +177,9 @@ def test_states_that_count_as_one_behave_as_one(monkeypatch: pytest.MonkeyPatch,
 
 def a_donor_keeps_what_it_grants(patch: pytest.MonkeyPatch) -> None:
     class Forgetful(donor.Donor):
-        def _give(self, asker: str, number: int, block: object) -> None:
+        def give(self, asker: str, number: int, block: object) -> None:
             join, self._state.join = self._state.join, lambda *_: None  # type: ignore[method-assign,assignment]
-            super()._give(asker, number, block)  # type: ignore[arg-type]
+            super().give(asker, number, block)  # type: ignore[arg-type]
             self._state.join = join  # type: ignore[method-assign]
 
     patch.setattr("ringipam.core.peer.Donor", Forgetful)
@@ -291,7 +291,7 @@ def a_copy_of_a_request_is_granted_again(patch: pytest.MonkeyPatch) -> None:
 def a_leased_address_is_granted(patch: pytest.MonkeyPatch) -> None:
     def blind(self: donor.Donor, asker: str, request: SpaceRequest) -> None:
         if self._state.owns(request.start, request.end):
-            self._give(asker, request.number, donor.Range(request.start, request.end))
+            self.give(asker, request.number, donor.Range(request.start, request.end))
 
     patch.setattr(donor.Donor, "_give_exactly", blind)
 

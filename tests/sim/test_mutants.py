@@ -57,19 +57,19 @@ def test_afterwards_the_core_is_what_it_was() -> None:
 
 
 def test_an_exception_leaves_the_core_as_it_was_too() -> None:
-    own = Donor._give.__code__
+    own = Donor.give.__code__
 
     with suppress(KeyError), applied("donor-keeps-what-it-grants"):
-        broken = Donor._give.__code__
+        broken = Donor.give.__code__
         raise KeyError
 
     assert broken is not own
-    assert Donor._give.__code__ is own
+    assert Donor.give.__code__ is own
 
 
 def test_an_edit_that_fits_the_core_no_more_says_so_and_changes_nothing() -> None:
-    own = Donor._give.__code__
-    fits = Edit(Donor._give, "if number:", "if not number:")
+    own = Donor.give.__code__
+    fits = Edit(Donor.give, "if number:", "if not number:")
 
     with (
         pytest.raises(ValueError, match=r"does not stand once in Donor\.asked"),
@@ -77,7 +77,7 @@ def test_an_edit_that_fits_the_core_no_more_says_so_and_changes_nothing() -> Non
     ):
         pass
 
-    assert Donor._give.__code__ is own
+    assert Donor.give.__code__ is own
 
 
 def test_a_plan_with_a_mutant_that_there_is_not_is_refused() -> None:
@@ -107,7 +107,7 @@ def test_the_command_fails_if_a_mutant_survives(
     mutant = MUTANTS["donor-keeps-what-it-grants"]
     harmless = replace(
         mutant,
-        edits=(Edit(Donor._give, "if number:", "if number > 0:"),),
+        edits=(Edit(Donor.give, "if number:", "if number > 0:"),),
         shown=Shown(1, seconds=4, hosts=2, faults="none"),
         standard=False,
     )

@@ -93,9 +93,9 @@ def forgetful_donors(patch: pytest.MonkeyPatch) -> None:
     """A donor goes on believing that it owns what it granted."""
 
     class Forgetful(donor.Donor):
-        def _give(self, asker: str, number: int, block: object) -> None:
+        def give(self, asker: str, number: int, block: object) -> None:
             join, self._state.join = self._state.join, lambda *_: None  # type: ignore[method-assign,assignment]
-            super()._give(asker, number, block)  # type: ignore[arg-type]
+            super().give(asker, number, block)  # type: ignore[arg-type]
             self._state.join = join  # type: ignore[method-assign]
 
     patch.setattr("ringipam.core.peer.Donor", Forgetful)

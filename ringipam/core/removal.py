@@ -1,0 +1,563 @@
+"""Removal of dead peers: a coordinator asks every live member for a promise and its view, then takes over what is left.
+
+Both roles live here. The rules are those of docs/design.md, "Leaving and removal", and safety.md S1 and S8 to S10; they
+were explored state by state on models, and are explored over this code by `python -m sim explore`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+
+from ringipam.address import Range
+from ringipam.claim import Claim, Segment
+from ringipam.core.durable import DropPledge, DropRound, Pledge, PutPledge, PutRound, Round, Stored
+from ringipam.core.events import RemovePeers
+from ringipam.core.links import Links
+from ringipam.core.naming import resolved
+from ringipam.core.routing import Router
+from ringipam.core.settings import NEVER, name_of
+from ringipam.core.state import EPOCH_JUMP_MAX, State
+from ringipam.errors import FencedError, NotReadyError, RequestError, RequestTimeoutError, RingIpamError
+from ringipam.messages import (
+    AskRemoval,
+    DenyRemoval,
+    Health,
+    Member,
+    PromiseRemoval,
+    QueryRound,
+    RoundOver,
+    Standing,
+)
+from ringipam.ring.intervals import Intervals
+
+ASK_MS = 500
+"""Between two times that a member is asked."""
+QUERY_MS = 2_000
+"""Between two times that a bound member asks what became of the round."""
+PAUSE_MS = 2_000
+"""A coordinator that gave way to another waits so long, and a random part more."""
+FORCE_WAIT_MS = 3_000
+"""How long a forced removal waits for those that seem to be reachable."""
+WINDOW_MAX = 2_000
+"""Ranges in one round; a larger view takes several rounds, each over a part of the universe."""
+TOLD_MAX = 10_000
+
+
+@dataclass(slots=True)
+class _Wish:
+    """An operator's request."""
+
+    request: int
+    targets: tuple[str, ...]
+    force: bool
+    timeout_ms: int
+    due_ms: int
+    taken: int = 0
+    without: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class _View:
+    """What one member has answered."""
+
+    covered: Intervals = field(default_factory=Intervals)
+    """Where its view is known."""
+    possessed: Intervals = field(default_factory=Intervals)
+
+
+@dataclass(slots=True)
+class _Open:
+    """The round that this peer coordinates just now."""
+
+    epoch: int
+    targets: tuple[str, ...]
+    force: bool
+    until: int
+    began_ms: int
+    ask_ms: int
+    wanted: tuple[Range, ...] = ()
+    """What it was known to be about when the members were asked last."""
+    views: dict[str, _View] = field(default_factory=dict)
+    denied: dict[str, str] = field(default_factory=dict)
+
+
+class Removals:
+    def __init__(self, state: State, links: Links, router: Router, stored: Stored) -> None:
+        self._state = state
+        self._links = links
+        self._router = router
+        self._rounds = dict(stored.rounds)
+        self._open: _Open | None = None
+        self._wishes: list[_Wish] = []
+        self._pause_ms = 0
+        self._query_ms = 0
+        self._rivals: set[str] = set()
+
+    def start(self) -> None:
+        """What was not committed before the restart never will be (safety.md S9)."""
+        for epoch in [epoch for epoch, found in self._rounds.items() if not found.done]:
+            self._drop(epoch)
+
+    @property
+    def coordinating(self) -> tuple[str, ...]:
+        """Whom this peer is about to remove."""
+        return self._open.targets if self._open else ()
+
+    # ── operators ────────────────────────────────────────────────────────────────────────────────
+
+    def ask(self, request: int, verb: RemovePeers) -> None:
+        targets = self._resolve(verb)
+        if isinstance(targets, RingIpamError):
+            self._state.reply(request, targets)
+        elif verb.dry_run:
+            self._state.reply(request, self._plan(targets))
+        else:
+            due = self._state.now + verb.timeout_ms
+            self._wishes.append(_Wish(request, targets, verb.force, verb.timeout_ms, due))
+            self._advance()
+
+    def _resolve(self, verb: RemovePeers) -> tuple[str, ...] | RingIpamError:
+        state = self._state
+        if state.ring is None:
+            return NotReadyError("there is no ring yet, and nobody to remove")
+        if state.hold:
+            return FencedError(f"this host takes part in no removal: {state.hold}")
+        if state.members.me.standing is not Standing.MEMBER:
+            return NotReadyError("this host is leaving: run the removal on another")
+        found = []
+        for name in verb.peers:
+            peer = resolved(state.members, name)
+            if isinstance(peer, RingIpamError):
+                return peer
+            if peer == state.me:
+                return RequestError(f"{name} is this host itself: `ringipam leave` gives its ranges to the others")
+            if not verb.force and self._links.link_to(peer) is not None and not state.members.gone(peer):
+                return RequestError(
+                    f"{name} is alive and linked to this host: run `ringipam leave` there, or stop it for good first;"
+                    " --force removes it all the same, and what it has leased is in doubt then"
+                )
+            found.append(peer)
+        return tuple(dict.fromkeys(found))
+
+    def _plan(self, targets: tuple[str, ...]) -> dict[str, object]:
+        """What a removal would ask and take, as seen from here."""
+        state = self._state
+        assert state.ring is not None
+        electorate = self._electorate(targets)
+        owned = sum(s.end - s.start for s in state.ring.segments() if self._out(s.claim.owner, targets))
+        return {
+            "would_remove": list(targets),
+            "would_take": owned,
+            "must_answer": [name_of(peer) for peer in electorate],
+            "unreachable": [name_of(peer) for peer in electorate if not state.members.reachable(peer)],
+        }
+
+    def cancel(self, request: int) -> None:
+        self._wishes = [wish for wish in self._wishes if wish.request != request]
+
+    # ── who is concerned ─────────────────────────────────────────────────────────────────────────
+
+    def _out(self, peer: str, targets: Sequence[str]) -> bool:
+        """Whether `peer` is to go, or has gone before: removal may have to be repeated (safety.md S10)."""
+        return peer in targets or self._state.members.gone(peer)
+
+    def _electorate(self, targets: Sequence[str]) -> list[str]:
+        """Who must answer: every other member, the closure of all member lists as they come in."""
+        return [peer for peer in self._state.members.others() if peer not in targets]
+
+    def _basis(self, targets: Sequence[str]) -> Iterator[Segment]:
+        """Where this peer's view names one who is to go, or has gone, as owner or writer."""
+        ring = self._state.ring
+        assert ring is not None
+        for segment in ring.segments():
+            if self._out(segment.claim.owner, targets) or self._out(segment.claim.writer, targets):
+                yield segment
+
+    def _hash(self, targets: Sequence[str]) -> bytes:
+        known = sorted({*self._state.members.others(), self._state.me}.difference(targets))
+        return blake2b("\n".join(known).encode(), digest_size=8).digest()
+
+    # ── coordinator ──────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def deadline(self) -> int:
+        state = self._state
+        due = min((wish.due_ms for wish in self._wishes), default=NEVER)
+        if self._open is not None:
+            due = min(due, self._open.ask_ms)
+        elif self._wishes:
+            due = min(due, self._pause_ms)
+        if any(coordinator != state.me for coordinator in state.pledges):
+            due = min(due, self._query_ms)
+        return due
+
+    def tick(self) -> None:
+        state = self._state
+        for wish in [wish for wish in self._wishes if wish.due_ms <= state.now]:
+            self._wishes.remove(wish)
+            state.reply(wish.request, self._too_late(wish))
+        if state.now >= self._query_ms:
+            self._query_ms = state.now + QUERY_MS
+            for coordinator, pledge in state.pledges.items():
+                if coordinator != state.me and not state.members.gone(coordinator):
+                    self._router.send(coordinator, QueryRound(pledge.epoch))
+        self._advance()
+
+    def _advance(self) -> None:
+        """Take the next step that can be taken."""
+        state = self._state
+        if self._open is not None and not any(wish.targets == self._open.targets for wish in self._wishes):
+            self._abort("nobody waits for it any more")
+        if self._open is not None:
+            if state.now >= self._open.ask_ms:
+                self._press(self._open)
+            self._conclude(self._open)
+        self._satisfy()
+        if self._open is None and self._wishes and state.now >= self._pause_ms:
+            self._begin(self._wishes[0])
+
+    def _satisfy(self) -> None:
+        """Answer the wishes that have come true, whoever did it."""
+        state = self._state
+        assert state.ring is not None or not self._wishes
+        for wish in list(self._wishes):
+            if all(map(state.members.gone, wish.targets)) and not self._left_over():
+                self._wishes.remove(wish)
+                answer: dict[str, object] = {
+                    "removed": list(wish.targets),
+                    "taken": wish.taken,
+                    "without": [name_of(peer) for peer in wish.without],
+                    "also": sorted(map(name_of, self._rivals)),
+                }
+                state.reply(wish.request, answer)
+        if not self._wishes:
+            self._rivals.clear()
+
+    def _left_over(self) -> bool:
+        """Whether somebody who has gone still owns something, as far as is known here."""
+        state = self._state
+        assert state.ring is not None
+        return any(map(state.members.gone, state.ring.owners()))
+
+    def _begin(self, wish: _Wish) -> None:
+        state = self._state
+        bound = self._bound(state.me, wish.targets)
+        alive = [peer for peer in wish.targets if state.members.reachable(peer)]
+        if bound or (alive and not wish.force) or state.hold:
+            if bound:
+                self._rivals.add(bound)
+            self._pause_ms = state.now + ASK_MS
+            return
+        epoch = state.epoch + 1
+        basis = list(self._basis(wish.targets))
+        until = basis[WINDOW_MAX].start if len(basis) > WINDOW_MAX else state.extent.end
+        self._open = _Open(epoch, wish.targets, wish.force, until, state.now, state.now)
+        self._rounds[epoch] = Round(wish.targets, False, ())
+        state.change(PutRound(epoch, self._rounds[epoch]))
+        self._pledge(state.me, Pledge(epoch, wish.targets))
+        self._press(self._open)
+        self._conclude(self._open)
+
+    def _press(self, open_: _Open) -> None:
+        """Ask whoever has not answered for all that is to be known."""
+        open_.ask_ms = self._state.now + ASK_MS
+        open_.wanted = self._wanted(open_)
+        for peer in self._electorate(open_.targets):
+            wanted = self._unknown(open_, peer)
+            if wanted or peer not in open_.views:
+                self._router.send(
+                    peer,
+                    AskRemoval(
+                        open_.epoch,
+                        open_.targets,
+                        open_.force,
+                        open_.until,
+                        tuple(wanted),
+                        self._hash(open_.targets),
+                    ),
+                )
+
+    def _within(self, open_: _Open) -> list[Segment]:
+        """What this round is about."""
+        return [
+            segment._replace(end=min(segment.end, open_.until))
+            for segment in self._basis(open_.targets)
+            if segment.start < open_.until
+        ]
+
+    def _wanted(self, open_: _Open) -> tuple[Range, ...]:
+        """Where everybody's view must be known."""
+        whole = Intervals()
+        for start, end, _ in self._within(open_):
+            whole.add(start, end)
+        return tuple(whole)
+
+    def _unknown(self, open_: _Open, peer: str) -> list[Range]:
+        """Where the view of `peer` is wanted and not known."""
+        unknown = Intervals()
+        for start, end in open_.wanted:
+            unknown.add(start, end)
+        if peer in open_.views:
+            for start, end in open_.views[peer].covered:
+                unknown.discard(start, end)
+        return list(unknown)
+
+    def promised(self, member: str, promise: PromiseRemoval) -> None:
+        """Take in a member's view; its members must answer too."""
+        state, open_ = self._state, self._open
+        state.check(promise.segments)
+        if open_ is None or promise.epoch != open_.epoch or member not in self._electorate(open_.targets):
+            return
+        strangers = [peer for peer in promise.members if peer not in state.members]
+        state.learn([Member(peer, "", 0, Health.ALIVE, 0) for peer in strangers], member)
+        open_.until = min(open_.until, max(promise.until, state.extent.start))
+        open_.denied.pop(member, None)
+        view = open_.views.setdefault(member, _View())
+        for start, end in promise.ranges:
+            view.covered.add(start, end)
+            view.possessed.discard(start, end)
+        for start, end in promise.possessed:
+            view.possessed.add(start, end)
+        state.join(promise.segments, member)
+        if self._wanted(open_) != open_.wanted:
+            self._press(open_)  # somebody showed more than was known when the others were asked
+        self._advance()
+
+    def denied(self, member: str, denial: DenyRemoval) -> None:
+        state, open_ = self._state, self._open
+        if open_ is None or denial.epoch != open_.epoch or member not in self._electorate(open_.targets):
+            return
+        if denial.coordinator:
+            self._rivals.add(denial.coordinator)
+            open_.denied[member] = f"is bound to the removal that {name_of(denial.coordinator)} coordinates"
+            # Two rounds at once: the one with the lower priority gives way, lest both wait for ever (S9).
+            if denial.coordinator < state.me and state.members.reachable(denial.coordinator):
+                self._abort(f"{denial.coordinator} coordinates another removal")
+                self._pause_ms = state.now + PAUSE_MS + state.rng.below(PAUSE_MS)
+        elif denial.reason:
+            open_.denied[member] = denial.reason
+        elif open_.epoch <= denial.seen <= state.epoch + EPOCH_JUMP_MAX:
+            self._abort(f"{member} has seen epoch {denial.seen}")
+            state.raise_epoch(denial.seen)
+            self._pause_ms = state.now + state.rng.below(ASK_MS)
+
+    def _conclude(self, open_: _Open) -> None:
+        """Write the takeover, if all have answered all that must be known."""
+        state = self._state
+        electorate = self._electorate(open_.targets)
+        missing = [peer for peer in electorate if peer not in open_.views]
+        if missing:
+            waited = state.now - open_.began_ms >= FORCE_WAIT_MS
+            if not open_.force or any(state.members.reachable(peer) and not waited for peer in missing):
+                return
+        if self._wanted(open_) != open_.wanted:
+            self._press(open_)
+        if any(self._unknown(open_, peer) for peer in electorate if peer in open_.views):
+            return
+        self._take_over(open_, tuple(missing))
+
+    def _take_over(self, open_: _Open, missing: tuple[str, ...]) -> None:
+        """One record: the takeover, the tombstones, and that the round is done (safety.md S8, S9)."""
+        state = self._state
+        taken = [
+            Segment(start, end, Claim(open_.epoch, segment.claim.version + 1, state.me, state.me))
+            for segment in self._within(open_)
+            for start, end in self._to_take(segment, open_)
+        ]
+        ranges = tuple(Range(start, end) for start, end, _ in taken)
+        self._open = None
+        self._rounds[open_.epoch] = Round(open_.targets, True, ranges)
+        state.change(PutRound(open_.epoch, self._rounds[open_.epoch]))
+        state.join(taken, state.me)
+        self._bury(open_.targets)
+        self._unpledge(state.me)
+        size = sum(found.size for found in ranges)
+        for wish in self._wishes:
+            if wish.targets == open_.targets:
+                wish.taken += size
+                wish.without = tuple(dict.fromkeys((*wish.without, *missing)))
+        names = ", ".join(open_.targets)
+        state.log("warning", f"removed {names} in epoch {open_.epoch} and took over {size} addresses")
+        for peer in self._electorate(()):
+            self._router.send(peer, self._outcome(open_.epoch))
+
+    def _to_take(self, segment: Segment, open_: _Open) -> list[Range]:
+        """What nobody possesses any more of a range that names one who goes (safety.md S8)."""
+        owner = segment.claim.owner
+        left = Intervals()
+        left.add(segment.start, segment.end)
+        if self._out(owner, open_.targets):
+            return list(left)
+        if owner == self._state.me:
+            held = self._state.possessed(segment.start, segment.end)
+        elif owner in open_.views:
+            held = list(open_.views[owner].possessed)
+        else:
+            return []  # a forced removal did not hear from its owner, who may possess it
+        for start, end in held:
+            left.discard(start, end)
+        return list(left)
+
+    def _bury(self, targets: Sequence[str]) -> None:
+        state = self._state
+        for peer in targets:
+            known = state.members.get(peer) or Member(peer, "", 0, Health.DEAD, 0)
+            state.learn([known._replace(health=Health.DEAD, standing=Standing.REMOVED)], state.me)
+
+    def _abort(self, reason: str) -> None:
+        """Durable before it is announced, and nothing is ever written in that round (safety.md S9)."""
+        assert self._open is not None
+        open_, self._open = self._open, None
+        self._drop(open_.epoch)
+        self._state.log("info", f"gave up the removal of {', '.join(open_.targets)} in epoch {open_.epoch}: {reason}")
+        for peer in self._electorate(open_.targets):
+            self._router.send(peer, self._outcome(open_.epoch))
+
+    def _drop(self, epoch: int) -> None:
+        del self._rounds[epoch]
+        self._state.change(DropRound(epoch))
+        self._unpledge(self._state.me)
+
+    def _outcome(self, epoch: int) -> RoundOver:
+        """What became of a round of this peer's: what is not on record as done was aborted."""
+        found = self._rounds.get(epoch)
+        ring = self._state.ring
+        if found is None or ring is None:
+            return RoundOver(epoch, False, (), ())
+        segments = [segment for piece in found.taken for segment in ring.segments(*piece)]
+        return RoundOver(epoch, True, found.targets, tuple(segments[:TOLD_MAX]))
+
+    def queried(self, member: str, query: QueryRound) -> None:
+        if self._open is None or self._open.epoch != query.epoch:
+            self._router.send(member, self._outcome(query.epoch))
+
+    def _too_late(self, wish: _Wish) -> RequestTimeoutError:
+        """Who stood in the way, and what would help."""
+        state, open_ = self._state, self._open
+        names = ", ".join(map(name_of, wish.targets))
+        alive = [name_of(peer) for peer in wish.targets if state.members.reachable(peer)]
+        found: list[str] = []
+        if alive and not wish.force:
+            found.append(f"{', '.join(alive)} seemed to be alive: stop it for good first")
+        elif open_ is not None and open_.targets == wish.targets:
+            for peer in self._electorate(wish.targets):
+                if peer in open_.views:
+                    continue
+                if peer in open_.denied:
+                    found.append(f"{name_of(peer)} {open_.denied[peer]}")
+                elif state.members.reachable(peer):
+                    found.append(f"{name_of(peer)} has not answered")
+                else:
+                    away_s = max(0, state.now - state.members.changed_ms(peer)) // 1000
+                    found.append(f"{name_of(peer)} is unreachable for {away_s} s")
+            found.append("name those who are dead in the same command, or --force goes on without them")
+        else:
+            found += [f"{name_of(rival)} removes somebody too" for rival in sorted(self._rivals)]
+        return RequestTimeoutError(
+            f"{names} could not be removed within {wish.timeout_ms / 1000:g} s: {'; '.join(found) or 'try again'}"
+        )
+
+    # ── member ───────────────────────────────────────────────────────────────────────────────────
+
+    def asked(self, coordinator: str, ask: AskRemoval) -> None:
+        """Promise, durably, and show the view; or say why not."""
+        state = self._state
+        if coordinator not in state.members or state.members.gone(coordinator) or state.me in ask.targets:
+            return
+        denial = self._objection(coordinator, ask)
+        if denial is not None:
+            self._router.send(coordinator, denial)
+            return
+        self._pledge(coordinator, Pledge(ask.epoch, ask.targets))
+        self._router.send(coordinator, self._view(ask))
+
+    def _objection(self, coordinator: str, ask: AskRemoval) -> DenyRemoval | None:
+        state = self._state
+        if state.hold:
+            # Its view may be one it has lost (safety.md S23).
+            return DenyRemoval(ask.epoch, 0, "", f"takes no part: {state.hold}")
+        linked = [name_of(peer) for peer in ask.targets if self._links.link_to(peer) is not None]
+        if linked and not ask.force:
+            return DenyRemoval(ask.epoch, 0, "", f"is linked to {', '.join(linked)}, so that is alive")
+        if state.pledges.get(coordinator) == Pledge(ask.epoch, ask.targets):
+            # Asked again: what was promised holds, unless a takeover above it has been seen meanwhile.
+            return DenyRemoval(ask.epoch, state.epoch, "", "") if state.epoch > ask.epoch else None
+        bound = self._bound(coordinator, ask.targets)
+        if bound == state.me and coordinator < state.me:
+            self._abort(f"{coordinator} coordinates another removal")
+            self._pause_ms = state.now + PAUSE_MS + state.rng.below(PAUSE_MS)
+            self._rivals.add(coordinator)
+            bound = self._bound(coordinator, ask.targets)
+        if bound:
+            return DenyRemoval(ask.epoch, 0, bound, "")
+        if ask.epoch <= state.epoch:
+            return DenyRemoval(ask.epoch, state.epoch, "", "")
+        return None
+
+    def _bound(self, coordinator: str, targets: Sequence[str]) -> str:
+        """To whom else this peer is bound, and may not promise: one round at a time (safety.md S9).
+
+        A coordinator that is itself to be removed, or was, binds nobody to its round.
+        """
+        for other in self._state.pledges:
+            if other != coordinator and not self._out(other, targets):
+                return other
+        return ""
+
+    def _pledge(self, coordinator: str, pledge: Pledge) -> None:
+        state = self._state
+        state.raise_epoch(pledge.epoch)
+        if state.pledges.get(coordinator) != pledge:
+            state.pledges[coordinator] = pledge
+            state.change(PutPledge(coordinator, pledge))
+
+    def _unpledge(self, coordinator: str) -> None:
+        """Bound no longer. Whoever is not gone is fenced off no longer, and what it wrote is possessed after all."""
+        state = self._state
+        if state.pledges.pop(coordinator, None) is None:
+            return
+        state.change(DropPledge(coordinator))
+        if state.ring is None:
+            return
+        for start, end in list(state.suspended):
+            for segment in list(state.ring.segments(start, end)):
+                if not state.fences(segment.claim.writer):
+                    state.suspend(segment.start, segment.end, on=False)
+                    state.regain(segment.start, segment.end)
+
+    def _view(self, ask: AskRemoval) -> PromiseRemoval:
+        state = self._state
+        assert state.ring is not None
+        wanted = Intervals()
+        for start, end in ask.ranges:
+            wanted.add(start, min(end, ask.until))
+        told: list[Segment] = []
+        until = ask.until
+        for segment in state.ring.segments():
+            if segment.start >= until:
+                break
+            names = self._out(segment.claim.owner, ask.targets) or self._out(segment.claim.writer, ask.targets)
+            pieces = [segment] if names else [segment._replace(start=s, end=e) for s, e in wanted.within(*segment[:2])]
+            if len(told) >= 2 * WINDOW_MAX:
+                until = segment.start
+                break
+            told += pieces
+        possessed = [piece for start, end in wanted for piece in state.possessed(start, min(end, until))]
+        same = self._hash(ask.targets) == ask.electorate
+        members = () if same else tuple(state.members.others())
+        ranges = tuple(Range(start, min(end, until)) for start, end in wanted if start < until)
+        return PromiseRemoval(ask.epoch, until, ranges, tuple(told), tuple(possessed), members)
+
+    def over(self, coordinator: str, message: RoundOver) -> None:
+        """Unbind: after joining the takeover, or because there will be none (safety.md S9)."""
+        state = self._state
+        state.check(message.segments)
+        pledge = state.pledges.get(coordinator)
+        if pledge is None or pledge.epoch != message.epoch:
+            return
+        if message.done:
+            state.join(message.segments, coordinator)
+            self._bury(pledge.targets)
+        self._unpledge(coordinator)
