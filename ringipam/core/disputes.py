@@ -191,7 +191,7 @@ class Disputes:
         state = self._state
         return [
             f"{to_address(state.universe.family, address)} is leased to {lease.id} here, but the ring gives it to"
-            f" {name_of(state.ring.at(address).owner) or 'nobody'}: it is asked for, until then it is in doubt"
+            f" {state.ring.at(address).owner or 'nobody'}: it is asked for, until then it is in doubt"
             for address, lease in state.orphans.items()
             if state.ring is not None and not state.entitled(address, address + 1)
         ]

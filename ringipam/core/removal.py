@@ -38,6 +38,8 @@ QUERY_MS = 2_000
 """Between two times that a bound member asks what became of the round."""
 PAUSE_MS = 2_000
 """A coordinator that gave way to another waits so long, and a random part more."""
+ALIVE_WAIT_MS = 6_000
+"""It takes so long to notice that a host was stopped; one that still seems to be alive then is not removed."""
 FORCE_WAIT_MS = 3_000
 """How long a forced removal waits for those that seem to be reachable."""
 WINDOW_MAX = 2_000
@@ -54,6 +56,8 @@ class _Wish:
     force: bool
     timeout_ms: int
     due_ms: int
+    alive_ms: int
+    """A target that still seems to be alive then ends it."""
     taken: int = 0
     without: tuple[str, ...] = ()
 
@@ -114,8 +118,9 @@ class Removals:
         elif verb.dry_run:
             self._state.reply(request, self._plan(targets))
         else:
-            due = self._state.now + verb.timeout_ms
-            self._wishes.append(_Wish(request, targets, verb.force, verb.timeout_ms, due))
+            now = self._state.now
+            due, alive = now + verb.timeout_ms, now + min(verb.timeout_ms, ALIVE_WAIT_MS)
+            self._wishes.append(_Wish(request, targets, verb.force, verb.timeout_ms, due, alive))
             self._advance()
 
     def _resolve(self, verb: RemovePeers) -> tuple[str, ...] | RingIpamError:
@@ -133,11 +138,6 @@ class Removals:
                 return peer
             if peer == state.me:
                 return RequestError(f"{name} is this host itself: `ringipam leave` gives its ranges to the others")
-            if not verb.force and self._links.link_to(peer) is not None and not state.members.gone(peer):
-                return RequestError(
-                    f"{name} is alive and linked to this host: run `ringipam leave` there, or stop it for good first;"
-                    " --force removes it all the same, and what it has leased is in doubt then"
-                )
             found.append(peer)
         return tuple(dict.fromkeys(found))
 
@@ -245,6 +245,17 @@ class Removals:
         state = self._state
         bound = self._bound(state.me, wish.targets)
         alive = [peer for peer in wish.targets if state.members.reachable(peer)]
+        if alive and not wish.force and state.now >= wish.alive_ms:
+            self._wishes.remove(wish)
+            names = ", ".join(map(name_of, alive))
+            state.reply(
+                wish.request,
+                RequestError(
+                    f"{names} is alive: run `ringipam leave` there, or stop it for good first; --force removes it all"
+                    " the same, and what it has leased is in doubt then"
+                ),
+            )
+            return
         if bound or (alive and not wish.force) or state.hold:
             if bound:
                 self._rivals.add(bound)
@@ -437,11 +448,8 @@ class Removals:
         """Who stood in the way, and what would help."""
         state, open_ = self._state, self._open
         names = ", ".join(map(name_of, wish.targets))
-        alive = [name_of(peer) for peer in wish.targets if state.members.reachable(peer)]
         found: list[str] = []
-        if alive and not wish.force:
-            found.append(f"{', '.join(alive)} seemed to be alive: stop it for good first")
-        elif open_ is not None and open_.targets == wish.targets:
+        if open_ is not None and open_.targets == wish.targets:
             for peer in self._electorate(wish.targets):
                 if peer in open_.views:
                     continue

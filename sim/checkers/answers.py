@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ringipam.core.events import Allocate, ClaimAddress, Leases, Prime
 from sim.checkers.base import Checker
 
 if TYPE_CHECKING:
@@ -17,7 +16,7 @@ SLACK_MS = 5_000
 class EveryRequestAnswered(Checker):
     def asked(self, request: Request) -> None:
         verb = request.verb
-        timeout = verb.timeout_ms if isinstance(verb, Allocate | ClaimAddress | Prime | Leases) else 0
+        timeout = getattr(verb, "timeout_ms", 0)
         self.world.loop.after(timeout + SLACK_MS, self._look, request)
 
     def _look(self, request: Request) -> None:

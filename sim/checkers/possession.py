@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ringipam.address import Range
 from ringipam.claim import Claim
-from ringipam.core.durable import Change, PutConflict, PutMeta, PutTokens, Stored
+from ringipam.core.durable import BeginAnew, Change, DropConflict, PutConflict, PutMeta, PutTokens, Stored, Suspensions
 from ringipam.core.events import Effect, Event
 from ringipam.ring.intervals import Intervals
 from sim.checkers.base import Checker
@@ -35,6 +35,8 @@ class _Disk:
         self.cluster = stored.meta.get("cluster", "")
         self.tokens = dict(stored.tokens)
         self.conflicts = dict(stored.conflicts)
+        self.suspended = dict(stored.suspended)
+        self.fenced = bool(stored.meta.get("fenced"))
 
     def apply(self, changes: tuple[Change, ...]) -> bool:
         """Whether there was anything about the ring."""
@@ -46,18 +48,31 @@ class _Disk:
                 self.tokens.update(change.put)
             elif isinstance(change, PutConflict):
                 self.conflicts[change.conflict.start, change.conflict.end] = change.conflict
+            elif isinstance(change, DropConflict):
+                del self.conflicts[change.start, change.end]
+            elif isinstance(change, Suspensions):
+                for start in change.dropped:
+                    self.suspended.pop(start, None)
+                self.suspended.update(change.put)
             elif isinstance(change, PutMeta):
+                if change.key not in ("cluster", "fenced"):
+                    continue
                 if change.key == "cluster":
                     self.cluster = change.value
+                else:
+                    self.fenced = bool(change.value)
+            elif isinstance(change, BeginAnew):
+                self.__init__(Stored())  # type: ignore[misc]
             else:
                 continue
             relevant = True
         return relevant
 
     def possession(self, universe: Range, peer: str) -> Possession:
-        if not self.cluster:
+        if not self.cluster or self.fenced:
             return NOTHING
-        return self.cluster, _owned(sorted(self.tokens.items()), universe, peer, list(self.conflicts))
+        doubtful = [*self.conflicts, *self.suspended.items()]
+        return self.cluster, _owned(sorted(self.tokens.items()), universe, peer, doubtful)
 
 
 class NoAddressPossessedTwice(Checker):
@@ -113,6 +128,8 @@ class NoAddressPossessedTwice(Checker):
 
     def _became(self, host: Host, views: dict[str, Possession], now: Possession, when: str) -> None:
         before = views.get(host.name, NOTHING)
+        if not host.up and not host.wanted:
+            now = NOTHING  # it never comes back: that is what the operator who removes it vouches for
         views[host.name] = now
         if now != before:
             self._compare(host.name, _gained(now, before), when)
@@ -159,7 +176,7 @@ class NoAddressPossessedTwiceAmongMany(NoAddressPossessedTwice):
         futures = self._futures[host.name]
         views = (self._memory[host.name][1], (futures[-1][1] if futures else self._disk[host.name])[1])
         for change in changes:
-            if isinstance(change, PutConflict | PutMeta):
+            if isinstance(change, PutConflict | DropConflict | Suspensions | PutMeta | BeginAnew):
                 return True
             if isinstance(change, PutTokens):
                 if any(claim.owner == me for _, claim in change.put):
