@@ -104,6 +104,20 @@ def parse_cidr(text: str) -> Cidr:
     return cidr
 
 
+def parse_span(first: str, last: str | None) -> tuple[int, int]:
+    """The addresses from `first` to `last`, both in it; a CIDR or one address if `last` is None. Raises RequestError.
+
+    The end is the address behind the last one.
+    """
+    if last is None and "/" in first:
+        return parse_cidr(first).range
+    family, start = parse_address(first)
+    last_family, end = parse_address(first if last is None else last)
+    if family != last_family or end < start:
+        raise RequestError(f"not a range of addresses: {first} to {last}")
+    return start, end + 1
+
+
 def parse_subnet(text: str) -> Cidr:
     """A CIDR with room for addresses in it; raises RequestError."""
     cidr = parse_cidr(text)

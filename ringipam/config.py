@@ -137,6 +137,8 @@ class Config:
     key: Path | None = None
     insecure: bool = False
     peers: tuple[str, ...] = ()
+    on_restart: str = "trust"
+    """`verify`: after a start nothing is issued before one peer has confirmed that the data is current."""
     quarantine_s: float = 30.0
     """How long a freed address rests before it is issued again, if others are free."""
 
@@ -153,6 +155,8 @@ class Config:
             parse_endpoint(peer)
         self._check_endpoints()
         parse_init(self.init, self.peers)
+        if self.on_restart not in ("trust", "verify"):
+            raise RequestError(f"--on-restart takes trust or verify, not {self.on_restart!r}")
         if not 0 <= self.quarantine_s <= 86_400:
             raise RequestError(f"quarantine_s is 0 to 86400 seconds, not {self.quarantine_s}")
 

@@ -19,6 +19,7 @@ GROUPS = {
     "addresses": ("allocate", "claim", "lookup", "release", "list"),
     "views": ("status", "ring", "peers", "conflicts"),
     "peers": ("connect", "forget", "prime"),
+    "members": ("leave", "remove-peer", "rejoin"),
 }
 """The modules of the command line, and the commands each of them has."""
 

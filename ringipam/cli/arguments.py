@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
@@ -58,6 +59,22 @@ def _seconds(text: str) -> float:
     if not 0 < seconds <= TIMEOUT_S_MAX:
         raise argparse.ArgumentTypeError(f"a timeout is above 0 and at most {TIMEOUT_S_MAX:.0f} seconds, not {text!r}")
     return seconds
+
+
+def add_yes(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--yes", action="store_true", help="do not ask; needed where there is no terminal")
+
+
+def confirm(options: argparse.Namespace, question: str) -> None:
+    """Go on only if the user says so, here or by --yes; ends the program if not."""
+    if options.yes:
+        return
+    if not sys.stdin.isatty():
+        print(f"ringipam: {question}: give --yes if you mean it", file=sys.stderr)
+        raise SystemExit(2)
+    if input(f"{question}? [y/N] ").strip().lower() not in ("y", "yes"):
+        print("nothing was done")
+        raise SystemExit(1)
 
 
 def client(options: argparse.Namespace) -> Client:

@@ -40,6 +40,11 @@ def add_commands(commands: Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "--exclude", metavar="ADDRESS|CIDR", nargs="+", action="extend", help="never allocated, but can be claimed"
     )
+    parser.add_argument(
+        "--on-restart",
+        choices=("trust", "verify"),
+        help="verify: issue nothing before one other host has confirmed that the data here is current (trust)",
+    )
     parser.add_argument("--insecure", action="store_true", help="let anybody on the network be a peer")
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
-from ringipam.cli.arguments import Commands, add_json, add_socket, client
+from ringipam.cli.arguments import Commands, Parser, add_json, add_socket, add_yes, client, confirm
 from ringipam.cli.output import age_text, count_text, print_json, print_table, size_text
 
 View = dict[str, Any]
@@ -16,7 +16,7 @@ NEXT_STEP = {
     "idle": "nothing is wrong; `ringipam prime` forms the ring now instead of at the first allocation",
     "electing": "wait for the hosts named, or look at `ringipam peers` for those that cannot be reached",
     "refusing": "what is held here stays; see the reason, then correct --iprange, the peers or the disk, and restart",
-    "fenced": "nothing is issued here until an operator acts; see `ringipam conflicts`",
+    "fenced": "nothing is issued here any more; see `ringipam conflicts`, then `ringipam rejoin` makes it a new peer",
 }
 
 
@@ -24,10 +24,39 @@ def add_commands(commands: Commands[argparse.ArgumentParser]) -> None:
     _add_view(commands, "status", "how this host is, and what to do about it", _status)
     _add_view(commands, "ring", "who owns which part of the range", _ring)
     _add_view(commands, "peers", "the other hosts, as this one sees them", _peers)
-    _add_view(commands, "conflicts", "addresses that more than one host may hold", _conflicts)
+    parser = _add_view(commands, "conflicts", "addresses that more than one host may hold", _conflicts)
+    _add_resolve(parser)
 
 
-def _add_view(commands: Commands[argparse.ArgumentParser], name: str, about: str, show: Callable[[View], None]) -> None:
+def _add_resolve(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(metavar="resolve", parser_class=Parser, prog="ringipam conflicts")
+    about = "say that nobody but the owner uses these addresses, so that they can be issued again"
+    resolve = actions.add_parser("resolve", help=about, description=about)
+    resolve.add_argument("first", metavar="ADDRESS|CIDR", help="the addresses, or the first of them")
+    resolve.add_argument("last", metavar="LAST", nargs="?", help="the last of them")
+    resolve.add_argument("--take", action="store_true", help="own them from now on, whoever the ring says does")
+    resolve.set_defaults(run=_resolve)
+    add_yes(resolve)
+    # what stands before `resolve` must not be hidden by a default of its own
+    resolve.add_argument("--socket", metavar="PATH", default=argparse.SUPPRESS, help="where the daemon listens")
+    resolve.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON")
+
+
+def _resolve(options: argparse.Namespace) -> int:
+    span = options.first if options.last is None else f"{options.first} to {options.last}"
+    taking = ", and take them over" if options.take else ""
+    confirm(options, f"nobody but their owner uses {span}{taking}")
+    done = client(options).resolve(options.first, options.last, options.take)
+    if options.json:
+        print_json(done)
+    else:
+        print(f"no longer in doubt: {' to '.join(dict.fromkeys(map(str, cast('list[str]', done['resolved']))))}")
+    return 0
+
+
+def _add_view(
+    commands: Commands[argparse.ArgumentParser], name: str, about: str, show: Callable[[View], None]
+) -> argparse.ArgumentParser:
     def run(options: argparse.Namespace) -> int:
         from ringipam.client.calls import view
 
@@ -42,6 +71,7 @@ def _add_view(commands: Commands[argparse.ArgumentParser], name: str, about: str
     parser.set_defaults(run=run)
     add_socket(parser)
     add_json(parser)
+    return parser
 
 
 def _status(status: View) -> None:

@@ -118,6 +118,28 @@ class Client:
         """Stop dialling a peer; it stays a member (safety.md S4)."""
         self.perform(calls.forget(peer))
 
+    def leave(self, drop_leases: bool = False, timeout: float = TIMEOUT_S) -> Json:
+        """Give all ranges to other hosts and leave the ring; returns `heirs`, how many addresses each host got.
+
+        Raises RequestTimeoutError, which says who is missing, if it takes longer; it goes on all the same.
+        """
+        return self.perform(calls.leave(drop_leases, timeout))
+
+    def remove_peers(self, *peers: str, force: bool = False, dry_run: bool = False, timeout: float = TIMEOUT_S) -> Json:
+        """Take over what dead peers own, for good; returns `removed`, `taken`, `without` and `also` (docs/http.md).
+
+        Raises RequestTimeoutError, which names who stands in the way; nothing was removed then.
+        """
+        return self.perform(calls.remove(peers, force, dry_run, timeout))
+
+    def resolve(self, first: str, last: str | None = None, take: bool = False) -> Json:
+        """Say that nobody but their owner uses these addresses; with `take` this host becomes their owner."""
+        return self.perform(calls.resolve(first, last, take))
+
+    def rejoin(self, dry_run: bool = False, drop_leases: bool = False) -> Json:
+        """Make a fenced host, or one of a foreign ring, a new peer; returns what becomes of its leases."""
+        return self.perform(calls.rejoin(dry_run, drop_leases))
+
     def perform(self, call: Call[T]) -> T:
         """Carry out one call: on the open connection if there is one, and once more on a new one if that broke."""
         if self._socket is not None and is_stale(self._socket.fileno()):

@@ -6,7 +6,7 @@ Both clients are thin shells around these.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv6Interface
 from typing import Generic, TypeVar
@@ -14,7 +14,7 @@ from urllib.parse import quote, urlencode
 
 from ringipam.address import Address, Network, parse_interface, to_address
 from ringipam.config import TIMEOUT_S
-from ringipam.errors import DaemonUnreachableError, RingIpamError, error_from_code
+from ringipam.errors import DaemonUnreachableError, RequestError, RingIpamError, error_from_code
 from ringipam.lease import Lease, check_id, check_labels
 
 T = TypeVar("T")
@@ -116,6 +116,30 @@ def connect(address: str) -> Call[None]:
 
 def forget(peer: str) -> Call[None]:
     return Call("POST", f"/v1/peers/{quote(peer, safe='')}/forget", _nothing, {})
+
+
+def leave(drop_leases: bool, timeout_s: float) -> Call[Json]:
+    body: Json = {"drop_leases": drop_leases, "timeout_s": timeout_s}
+    return Call("POST", "/v1/leave", dict, body, timeout_s)
+
+
+def remove(peers: Sequence[str], force: bool, dry_run: bool, timeout_s: float) -> Call[Json]:
+    if not peers or any(not peer or "," in peer for peer in peers):
+        raise RequestError("name the peers to be removed, each by itself")
+    flags = {"force": str(force).lower(), "dry_run": str(dry_run).lower(), "timeout_s": timeout_s}
+    path = f"/v1/peers/{quote(','.join(peers), safe=',')}?{urlencode(flags)}"
+    return Call("DELETE", path, dict, timeout_s=timeout_s)
+
+
+def resolve(first: str, last: str | None, take: bool) -> Call[Json]:
+    body: Json = {"first": first, "take": take}
+    if last is not None:
+        body["last"] = last
+    return Call("POST", "/v1/conflicts/resolve", dict, body, repeatable=False)
+
+
+def rejoin(dry_run: bool, drop_leases: bool) -> Call[Json]:
+    return Call("POST", "/v1/rejoin", dict, {"dry_run": dry_run, "drop_leases": drop_leases}, repeatable=False)
 
 
 def unreachable(socket: object, why: str) -> DaemonUnreachableError:

@@ -123,6 +123,30 @@ class AsyncClient:
         """Stop dialling a peer; it stays a member (safety.md S4)."""
         await self.perform(calls.forget(peer))
 
+    async def leave(self, drop_leases: bool = False, timeout: float = TIMEOUT_S) -> Json:
+        """Give all ranges to other hosts and leave the ring; returns `heirs`, how many addresses each host got.
+
+        Raises RequestTimeoutError, which says who is missing, if it takes longer; it goes on all the same.
+        """
+        return await self.perform(calls.leave(drop_leases, timeout))
+
+    async def remove_peers(
+        self, *peers: str, force: bool = False, dry_run: bool = False, timeout: float = TIMEOUT_S
+    ) -> Json:
+        """Take over what dead peers own, for good; returns `removed`, `taken`, `without` and `also` (docs/http.md).
+
+        Raises RequestTimeoutError, which names who stands in the way; nothing was removed then.
+        """
+        return await self.perform(calls.remove(peers, force, dry_run, timeout))
+
+    async def resolve(self, first: str, last: str | None = None, take: bool = False) -> Json:
+        """Say that nobody but their owner uses these addresses; with `take` this host becomes their owner."""
+        return await self.perform(calls.resolve(first, last, take))
+
+    async def rejoin(self, dry_run: bool = False, drop_leases: bool = False) -> Json:
+        """Make a fenced host, or one of a foreign ring, a new peer; returns what becomes of its leases."""
+        return await self.perform(calls.rejoin(dry_run, drop_leases))
+
     async def perform(self, call: Call[T]) -> T:
         """Carry out one call: on an open connection if one is idle, and once more on a new one if that broke."""
         async with self._places:

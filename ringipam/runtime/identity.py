@@ -50,6 +50,7 @@ def settings(config: Config, stored: Stored, bound_to: tuple[str, int]) -> Setti
         dial=tuple(format_endpoint(*parse_endpoint(peer)) for peer in config.peers),
         excluded=config.excluded,
         quarantine_ms=round(config.quarantine_s * 1000),
+        verify=config.on_restart == "verify",
     )
 
 

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from ipaddress import IPv4Interface, IPv6Interface
 
-from ringipam.address import Address, Network, parse_address, parse_interface, parse_subnet
+from ringipam.address import Address, Network, parse_address, parse_interface, parse_span, parse_subnet
 from ringipam.config import TIMEOUT_S, TIMEOUT_S_MAX, format_endpoint, parse_endpoint
 from ringipam.core.events import (
     Allocate,
@@ -17,8 +17,12 @@ from ringipam.core.events import (
     Leased,
     LeaseList,
     Leases,
+    Leave,
     Prime,
+    Rejoin,
     Release,
+    RemovePeers,
+    Resolve,
     Show,
     Verb,
 )
@@ -125,6 +129,31 @@ class Verbs(ABC):
         """Stop dialling a peer; it stays a member (safety.md S4)."""
         await self.ask(Forget(peer))
 
+    async def leave(self, drop_leases: bool = False, timeout: float = TIMEOUT_S) -> dict[str, object]:
+        """Give all ranges to other hosts and leave the ring; returns `heirs`, how many addresses each host got.
+
+        Raises RequestTimeoutError, which says who is missing, if it takes longer; it goes on all the same, over
+        restarts too.
+        """
+        return await self._view(Leave(_milliseconds(timeout), drop_leases))
+
+    async def remove_peers(
+        self, *peers: str, force: bool = False, dry_run: bool = False, timeout: float = TIMEOUT_S
+    ) -> dict[str, object]:
+        """Take over what dead peers own, for good; returns `removed`, `taken`, `without` and `also`.
+
+        Raises RequestTimeoutError, which names who stands in the way; nothing was removed then.
+        """
+        return await self._view(RemovePeers(peers, _milliseconds(timeout), force, dry_run))
+
+    async def resolve(self, first: str, last: str | None = None, take: bool = False) -> dict[str, object]:
+        """Say that nobody but their owner uses these addresses; with `take` this host becomes their owner."""
+        return await self._view(Resolve(*parse_span(first, last), take))
+
+    async def rejoin(self, dry_run: bool = False, drop_leases: bool = False) -> dict[str, object]:
+        """Make a fenced host, or one of a foreign ring, a new peer; returns what becomes of its leases."""
+        return await self._view(Rejoin(dry_run, drop_leases))
+
     async def _leased(self, verb: Allocate | ClaimAddress) -> Lease:
         answer = await self.ask(verb)
         assert isinstance(answer, Leased)
@@ -135,8 +164,8 @@ class Verbs(ABC):
         assert isinstance(answer, LeaseList)
         return list(answer.leases)
 
-    async def _view(self, show: Show) -> dict[str, object]:
-        answer = await self.ask(show)
+    async def _view(self, verb: Verb) -> dict[str, object]:
+        answer = await self.ask(verb)
         assert isinstance(answer, dict)
         return answer
 

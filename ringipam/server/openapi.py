@@ -94,6 +94,21 @@ SCHEMAS: dict[str, Schema] = {
             _object(first=_STRING, last=_STRING, peers=_STRINGS, leases=_LEASES, since=_STRING, advice=_STRING)
         )
     ),
+    "Removal": _object(
+        {
+            "removed": _STRINGS,
+            "taken": {**_INTEGER, "description": "Addresses that were taken over."},
+            "without": {**_STRINGS, "description": "Hosts that a forced removal did not hear from."},
+            "also": {**_STRINGS, "description": "Hosts that coordinated a removal at the same time."},
+            "would_remove": _STRINGS,
+            "would_take": _INTEGER,
+            "must_answer": _STRINGS,
+            "unreachable": _STRINGS,
+        }
+    ),
+    "Heirs": _object(heirs={"type": "object", "additionalProperties": _INTEGER}),
+    "Rejoin": _object(**{"from": _STRING}, to=_nullable(_STRING), leases=_LEASES, becomes=_STRING, next=_STRING),
+    "Resolved": _object(resolved=_STRINGS),
     "Ready": _object(state=_STRING, reason=_nullable(_STRING)),
     "Done": _object(),
     "Error": _object(

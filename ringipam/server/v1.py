@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 
-from ringipam.address import parse_address, parse_interface, parse_subnet
+from ringipam.address import parse_address, parse_interface, parse_span, parse_subnet
 from ringipam.core.events import (
     Allocate,
     Answer,
@@ -16,8 +16,12 @@ from ringipam.core.events import (
     Leased,
     LeaseList,
     Leases,
+    Leave,
     Prime,
+    Rejoin,
     Release,
+    RemovePeers,
+    Resolve,
     Show,
 )
 from ringipam.errors import RingIpamError
@@ -108,6 +112,27 @@ async def forget(asker: Asker, arguments: Arguments) -> Response:
     return json_response(HTTPStatus.OK, {})
 
 
+async def leave(asker: Asker, arguments: Arguments) -> Response:
+    answer = await asker.ask(Leave(arguments.timeout_ms(), arguments.flag("drop_leases")))
+    return json_response(HTTPStatus.OK, answer)
+
+
+async def remove(asker: Asker, arguments: Arguments) -> Response:
+    names = tuple(arguments.path["peer"].split(","))
+    verb = RemovePeers(names, arguments.timeout_ms(), arguments.flag("force"), arguments.flag("dry_run"))
+    return json_response(HTTPStatus.OK, await asker.ask(verb))
+
+
+async def resolve(asker: Asker, arguments: Arguments) -> Response:
+    start, end = parse_span(arguments.text("first") or "", arguments.text("last"))
+    return json_response(HTTPStatus.OK, await asker.ask(Resolve(start, end, arguments.flag("take"))))
+
+
+async def rejoin(asker: Asker, arguments: Arguments) -> Response:
+    verb = Rejoin(arguments.flag("dry_run"), arguments.flag("drop_leases"))
+    return json_response(HTTPStatus.OK, await asker.ask(verb))
+
+
 def _show(view: Show) -> Respond:
     async def show(asker: Asker, arguments: Arguments) -> Response:
         return json_response(HTTPStatus.OK, await asker.ask(view))
@@ -132,6 +157,18 @@ _NEW_LEASE = (
     Field("class", Kind.TEXT, "What holds the address.", choices=("container", "static")),
     Field("labels", Kind.LABELS, "Whatever the caller wants to find again."),
     _TIMEOUT,
+)
+_DROP_LEASES = Field("drop_leases", Kind.FLAG, "Release all leases of this host: their containers are gone.")
+_DRY_RUN = Field("dry_run", Kind.FLAG, "Say what would be done, and do nothing.")
+_REMOVAL = (
+    Field("force", Kind.FLAG, "Go on without members that do not answer, and even if the peer seems to be alive."),
+    _DRY_RUN,
+    _TIMEOUT,
+)
+_DOUBTFUL = (
+    Field("first", Kind.TEXT, "The first address that is no longer in doubt.", True),
+    Field("last", Kind.TEXT, "The last one; the first if not given."),
+    Field("take", Kind.FLAG, "This host owns them from now on, whoever the ring says does."),
 )
 _LISTED = (
     Field("id", Kind.TEXT, "Only the leases of this holder."),
@@ -197,6 +234,42 @@ ROUTES = (
         connect,
         _DONE,
         body=[Field("address", Kind.TEXT, "HOST:PORT of the peer.", True)],
+    ),
+    _route(
+        "DELETE",
+        "/peers/{peer}",
+        "remove",
+        "Take over what a dead peer owns, or several, with commas between them; for good.",
+        remove,
+        {200: "Removal"},
+        query=_REMOVAL,
+    ),
+    _route(
+        "POST",
+        "/leave",
+        "leave",
+        "Give all ranges of this host to others, and leave the ring.",
+        leave,
+        {200: "Heirs"},
+        body=[_DROP_LEASES, _TIMEOUT],
+    ),
+    _route(
+        "POST",
+        "/rejoin",
+        "rejoin",
+        "Make a fenced host, or one of a foreign ring, a new peer; leases are kept and claimed anew.",
+        rejoin,
+        {200: "Rejoin"},
+        body=[_DRY_RUN, _DROP_LEASES],
+    ),
+    _route(
+        "POST",
+        "/conflicts/resolve",
+        "resolve",
+        "Say that nobody but their owner uses these addresses.",
+        resolve,
+        {200: "Resolved"},
+        body=_DOUBTFUL,
     ),
     _route("POST", "/peers/{peer}/forget", "forget", "Stop connecting to a peer; it stays a member.", forget, _DONE),
 )

@@ -13,7 +13,7 @@ from http import HTTPStatus
 from ringipam.address import Cidr, parse_address, parse_interface, parse_subnet, to_address
 from ringipam.config import TIMEOUT_S_MAX
 from ringipam.core.allocator import ANONYMOUS
-from ringipam.core.events import Allocate, ClaimAddress, Leased, LeaseList, Leases, Prime, Release
+from ringipam.core.events import Allocate, ClaimAddress, Leased, LeaseList, Leases, Prime, Release, RemovePeers
 from ringipam.errors import NotFoundError, RequestError, RequestTimeoutError, RingIpamError
 from ringipam.lease import Lease, check_id
 from ringipam.server.fields import Arguments
@@ -74,6 +74,16 @@ async def _owned(asker: Asker, arguments: Arguments) -> Response:
         by_holder.setdefault(lease.id, []).append(lease.interface)
     owned = [{"containerid": holder, "addrs": addresses} for holder, addresses in by_holder.items()]
     return Response(HTTPStatus.OK, json.dumps({"owned": owned}).encode() + b"\n")
+
+
+async def _remove(asker: Asker, arguments: Arguments) -> Response:
+    peer = arguments.path["id"]
+    try:
+        answer = await asker.ask(RemovePeers((peer,), arguments.timeout_ms()))
+    except NotFoundError:
+        return text_response(HTTPStatus.OK, f"0 IPs taken over from {peer}\n")
+    assert isinstance(answer, dict)
+    return text_response(HTTPStatus.OK, f"{answer['taken']} IPs taken over from {peer}\n")
 
 
 async def _ring(asker: Asker, arguments: Arguments) -> Response:
@@ -139,5 +149,6 @@ def routes(default_subnet: Cidr) -> tuple[Route, ...]:
         _route("DELETE", "/ip/{id}/{ip}", "release", "release one address.", _release_one, _EMPTY),
         _route("GET", "/ip", "lookup", "all containers and their addresses.", _owned, {200: "application/json"}),
         _route("GET", "/ring", "prime", "wait until there is a ring.", _ring, _PLAIN),
+        _route("DELETE", "/peer/{id}", "remove", "take over what a dead peer owns.", _remove, _PLAIN),
         _route("GET", "/ipinfo/defaultsubnet", "status", "the default subnet.", _told(str(default_subnet)), _PLAIN),
     )
