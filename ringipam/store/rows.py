@@ -61,14 +61,15 @@ def _read_table(
 ) -> list[Fault]:
     faults: list[Fault] = []
     count = total = 0
-    for *values, found in rows:
+    for row in rows:
+        values, found = row[:-1], row[-1]
         count += 1
         total ^= found
-        if row_sum(name, *values) != found:
+        if row_sum(name, values) != found:
             faults.append(Fault(name, values[0], "it is not what was written: its checksum does not fit"))
             continue
         try:
-            read(tuple(values))
+            read(values)
         except (ValueError, TypeError, RequestError) as error:
             faults.append(Fault(name, values[0], str(error)))
     if expected is None:

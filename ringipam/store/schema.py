@@ -14,7 +14,7 @@ from contextlib import closing
 from functools import cache
 
 from ringipam.errors import StoreError
-from ringipam.store.checksum import SQL_NAME, row_sum
+from ringipam.store.checksum import SQL_NAME, sql_row_sum
 
 SQLITE_MIN = (3, 37, 0)
 """The first with STRICT tables."""
@@ -198,7 +198,7 @@ def migrate(db: sqlite3.Connection, family: int) -> None:
 def ready(db: sqlite3.Connection) -> None:
     """Let a connection make changes that keep the sums: replacing a row is to count as dropping the old one."""
     db.execute("PRAGMA recursive_triggers = ON")
-    db.create_function(SQL_NAME, -1, row_sum, deterministic=True)
+    db.create_function(SQL_NAME, -1, sql_row_sum, deterministic=True)
 
 
 def resum(db: sqlite3.Connection, table: str) -> None:

@@ -173,7 +173,7 @@ def _record(change: Record, family: int) -> Iterator[Part]:
         (at_ms, *_ends(family, start, end), before, *claim, source)
         for at_ms, start, end, before, claim, source in change.lines
     ]
-    yield _RECORD, [(*row, row_sum("history", *row)) for row in rows]
+    yield _RECORD, [(*row, row_sum("history", row)) for row in rows]
     yield _FORGET, _ONCE
 
 
@@ -219,7 +219,7 @@ def standing_text(standing: Standing) -> str:
 
 
 def _put(table: str, rows: Iterable[Row]) -> Part:
-    return _PUT[table], [(*row, row_sum(table, *row)) for row in rows]
+    return _PUT[table], [(*row, row_sum(table, row)) for row in rows]
 
 
 def _drop(table: str, key: str, values: Iterable[str | int]) -> Part:

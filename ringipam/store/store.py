@@ -124,7 +124,7 @@ class Store:
             db.execute("PRAGMA cell_size_check = ON")
             verdict = db.execute("PRAGMA quick_check(1)").fetchone()[0]
             if verdict != "ok":
-                raise self._damaged(verdict.replace("\n", " "))
+                raise self._damaged(verdict)
             try:
                 schema.check(db, self._family, new=not self._directory.initialised)
             except StoreError as error:
@@ -185,7 +185,8 @@ class Store:
         return StoreError(f"cannot use {self._directory.database}: {reason.lower()}{detail}")
 
     def _damaged(self, what: str) -> StoreError:
-        return StoreError(f"{self._directory.database} is damaged ({what}): {begin_anew(self._directory.path)}")
+        shown = f"{' '.join(what.split()):.300}"  # SQLite quotes what it could not read, on several lines
+        return StoreError(f"{self._directory.database} is damaged ({shown}): {begin_anew(self._directory.path)}")
 
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:

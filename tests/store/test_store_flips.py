@@ -95,7 +95,7 @@ def test_a_byte_that_was_changed_is_named_or_does_no_harm(tmp_path: Path, ending
         shutil.rmtree(copy)
 
     assert not wrong
-    assert all(f"{copy}/ringipam.db" in message and "\n" not in message for message in said)
+    assert [message for message in said if f"{copy}/ringipam.db" not in message or "\n" in message] == []
     if file == "ringipam.db" and ending is stopped:
         assert len(said) > FLIPS // 4
 
