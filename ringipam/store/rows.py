@@ -1,157 +1,101 @@
-"""Changes as SQL statements, and rows as the values they stand for, each one checked. Opens nothing.
-
-Times of leases are kept to the second.
-"""
+"""Rows as the values they stand for, each one checked. Opens nothing."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from ipaddress import IPv4Address, IPv6Address, ip_network
 from socket import AF_INET, AF_INET6, inet_pton
-from typing import Any, assert_never
+from typing import Any, NamedTuple
 
-from ringipam.address import Address, Network, parse_cidr, to_address
+from ringipam.address import Address, Network, Range, parse_cidr, to_address
 from ringipam.claim import NOBODY, Claim
-from ringipam.core.durable import (
-    Change,
-    Conflict,
-    DropLease,
-    PutAcceptor,
-    PutAnswered,
-    PutConflict,
-    PutLease,
-    PutMember,
-    PutMeta,
-    PutTokens,
-    Stored,
-)
+from ringipam.core.durable import Conflict, Membered, Pledge, PutAcceptor, Recorded, Round, Stored
 from ringipam.errors import RequestError
 from ringipam.lease import Lease
-from ringipam.messages import Ballot, Founding
-from ringipam.ring.space import Rows
+from ringipam.messages import Ballot, Founding, Point, Standing
+from ringipam.store.checksum import row_sum
+from ringipam.store.statements import standing_text
 
 Row = tuple[Any, ...]
-
-PUT_META = "INSERT OR REPLACE INTO meta VALUES (?, ?)"
-PUT_TOKEN = "INSERT OR REPLACE INTO tokens VALUES (?, ?, ?, ?, ?)"
-DROP_TOKEN = "DELETE FROM tokens WHERE first = ?"
-PUT_LEASE = "INSERT OR REPLACE INTO leases VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
-DROP_LEASE = "DELETE FROM leases WHERE lease = ?"
-PUT_MEMBER = "INSERT OR REPLACE INTO peers VALUES (?, ?)"
-PUT_ACCEPTOR = "INSERT OR REPLACE INTO paxos VALUES (1, ?, ?, ?, ?, ?, ?)"
-PUT_ANSWERED = "INSERT OR REPLACE INTO answered VALUES (?, ?)"
-PUT_REST = "INSERT OR REPLACE INTO quarantine VALUES (?, ?, ?)"
-DROP_REST = "DELETE FROM quarantine WHERE first = ?"
-PUT_CONFLICT = "INSERT OR REPLACE INTO conflicts VALUES (?, ?, ?, ?, ?)"
+Table = Callable[[str], Iterable[Row]]
+"""Gives the rows of a table by its name, each with its checksum as the last value."""
 
 
-class BadRowError(Exception):
-    """A row that ringipam never wrote."""
+class Fault(NamedTuple):
+    """Something in a table that ringipam never wrote, or wrote and does not find again."""
+
+    table: str
+    row: object
+    """The first value of the row; None where it is the table as a whole."""
+    what: str
+
+    def __str__(self) -> str:
+        where = f"table {self.table}" if self.row is None else f"table {self.table}, row {self.row!r:.80}"
+        return f"{where}: {self.what}"
 
 
-# ── changes to rows ───────────────────────────────────────────────────────────────────────────────
-
-
-def statements(change: Change, family: int) -> Iterator[tuple[str, list[Row]]]:
-    """What makes `change` in the tables, in order: a statement, and the rows it is run with."""
-    match change:
-        case PutLease(lease):
-            yield PUT_LEASE, [_lease_row(lease)]
-        case DropLease(lease_id):
-            yield DROP_LEASE, [(lease_id,)]
-        case Rows(dropped, put):
-            yield DROP_REST, [(_text(family, first),) for first in dropped]
-            yield PUT_REST, [(_text(family, first), _text(family, end - 1), until) for first, end, until in put]
-        case PutTokens(removed, tokens):
-            yield DROP_TOKEN, [(_text(family, first),) for first in removed]
-            yield PUT_TOKEN, [(_text(family, first), *claim) for first, claim in tokens]
-        case PutMeta(key, value):
-            yield PUT_META, [(key, value)]
-        case PutMember(peer, address):
-            yield PUT_MEMBER, [(peer, address)]
-        case PutAcceptor():
-            yield PUT_ACCEPTOR, [_acceptor_row(change)]
-        case PutAnswered(asker, number):
-            yield PUT_ANSWERED, [(asker, number)]
-        case PutConflict((start, end, peers, since_ms, source)):
-            row = (_text(family, start), _text(family, end - 1), json.dumps(peers), since_ms, source)
-            yield PUT_CONFLICT, [row]
-        case _:
-            assert_never(change)
-
-
-def _text(family: int, address: int) -> str:
-    return str(to_address(family, address))
-
-
-def _lease_row(lease: Lease) -> Row:
-    return (
-        lease.lease,
-        lease.id,
-        str(lease.address),
-        lease.prefix_len,
-        str(lease.subnet),
-        lease.class_,
-        lease.host,
-        lease.since.isoformat(timespec="seconds").replace("+00:00", "Z"),
-        json.dumps(dict(lease.labels)) if lease.labels else "{}",
-    )
-
-
-def _acceptor_row(acceptor: PutAcceptor) -> Row:
-    ballot, value = acceptor.accepted_ballot, acceptor.accepted
-    return (
-        *acceptor.promised,
-        *(ballot or (None, None)),
-        value.cluster if value else None,
-        json.dumps(value.members) if value else None,
-    )
-
-
-# ── rows to what they stand for ───────────────────────────────────────────────────────────────────
-
-
-def read_all(table: Callable[[str], Iterator[Row]], family: int) -> Stored:
-    """Everything the tables hold; `table` gives the rows of one by its name. Raises BadRowError."""
+def read_all(table: Table, family: int) -> tuple[Stored, list[Fault]]:
+    """Everything the tables hold, but for the rows that are named as faults."""
     stored = Stored()
-    readers: dict[str, Callable[[Stored, int, Row], None]] = {
-        "meta": _read_meta,
-        "tokens": _read_token,
-        "leases": _read_lease,
-        "peers": _read_member,
-        "paxos": _read_acceptor,
-        "answered": _read_answered,
-        "quarantine": _read_rest,
-        "conflicts": _read_conflict,
-    }
-    for name, read in readers.items():
-        for row in table(name):
-            try:
-                read(stored, family, row)
-            except (ValueError, TypeError, RequestError) as error:
-                raise BadRowError(f"table {name}, row {row[0]!r:.80}: {error}") from None
-    _check_tokens(stored, family)
-    return stored
+    sums = {name: (rows, total) for name, rows, total in table("sums")}
+    faults: list[Fault] = []
+    for name, read in _READERS.items():
+        faults += _read_table(name, table(name), partial(read, stored, family), sums.get(name))
+    return stored, faults + list(_misplaced_tokens(stored, family))
 
 
-def _check_tokens(stored: Stored, family: int) -> None:
+def read_history(table: Table, family: int) -> tuple[list[Recorded], list[Fault]]:
+    """The audit log, oldest line first, but for the rows that are named as faults."""
+    lines: list[Recorded] = []
+    sums = {name: (rows, total) for name, rows, total in table("sums")}
+    rows = (row[1:] for row in table("history"))
+    faults = _read_table("history", rows, lambda row: lines.append(_recorded(family, row)), sums.get("history"))
+    return lines, faults
+
+
+def _read_table(
+    name: str, rows: Iterable[Row], read: Callable[[Row], None], expected: tuple[int, int] | None
+) -> list[Fault]:
+    faults: list[Fault] = []
+    count = total = 0
+    for row in rows:
+        values, found = row[:-1], row[-1]
+        count += 1
+        total ^= found
+        if row_sum(name, values) != found:
+            faults.append(Fault(name, values[0], "it is not what was written: its checksum does not fit"))
+            continue
+        try:
+            read(values)
+        except (ValueError, TypeError, RequestError) as error:
+            faults.append(Fault(name, values[0], str(error)))
+    if expected is None:
+        faults.append(Fault("sums", name, "it is missing"))
+    elif (count, total) != expected:
+        what = "rows were exchanged" if count == expected[0] else f"of {expected[0]} rows {count} are there"
+        faults.append(Fault(name, None, f"{what}, by its sum"))
+    return faults
+
+
+def _misplaced_tokens(stored: Stored, family: int) -> Iterable[Fault]:
     """The ring has a token at the first address of the universe, and none outside."""
     if "universe" not in stored.meta:
         return
     try:
         universe = parse_cidr(stored.meta["universe"])
     except RequestError as error:
-        raise BadRowError(f"table meta, row 'universe': {error.message}") from None
+        yield Fault("meta", "universe", error.message)
+        return
     if not stored.tokens and "cluster" not in stored.meta:
         return
     if universe.family != family or universe.start not in stored.tokens:
-        raise BadRowError(f"table tokens: there is none at the first address of {universe}")
-    outside = [first for first in stored.tokens if first not in universe.range]
-    if outside:
-        raise BadRowError(f"table tokens, row '{_text(family, outside[0])}': outside {universe}")
+        yield Fault("tokens", None, f"there is none at the first address of {universe}")
+    for first in sorted(stored.tokens):
+        if first not in universe.range:
+            yield Fault("tokens", str(to_address(family, first)), f"it lies outside {universe}")
 
 
 def _read_meta(stored: Stored, family: int, row: Row) -> None:
@@ -183,8 +127,10 @@ def _read_lease(stored: Stored, family: int, row: Row) -> None:
 
 
 def _read_member(stored: Stored, family: int, row: Row) -> None:
-    peer, address = row
-    stored.members[peer] = address
+    peer, address, standing = row
+    if standing not in _STANDINGS:
+        raise ValueError(f"no such standing: {standing!r:.80}")
+    stored.members[peer] = Membered(address, _STANDINGS[standing])
 
 
 def _read_acceptor(stored: Stored, family: int, row: Row) -> None:
@@ -215,6 +161,65 @@ def _read_conflict(stored: Stored, family: int, row: Row) -> None:
     first, last, peers, since_ms, source = row
     start, end = _extent(family, first, last)
     stored.conflicts[start, end] = Conflict(start, end, _texts(peers), since_ms, source)
+
+
+def _read_boot(stored: Stored, family: int, row: Row) -> None:
+    nonce, first = row
+    stored.boots[nonce] = first
+
+
+def _read_published(stored: Stored, family: int, row: Row) -> None:
+    number, head = row
+    stored.published[number] = head
+
+
+def _read_point(stored: Stored, family: int, row: Row) -> None:
+    peer, *point = row
+    stored.points[peer] = Point(*point)
+
+
+def _read_pledge(stored: Stored, family: int, row: Row) -> None:
+    coordinator, epoch, targets = row
+    stored.pledges[coordinator] = Pledge(epoch, _texts(targets))
+
+
+def _read_round(stored: Stored, family: int, row: Row) -> None:
+    epoch, targets, done, taken = row
+    if done not in (0, 1):
+        raise ValueError(f"neither done nor not: {done}")
+    stored.rounds[epoch] = Round(_texts(targets), bool(done), _ranges(family, taken))
+
+
+def _read_suspended(stored: Stored, family: int, row: Row) -> None:
+    start, end = _extent(family, *row)
+    stored.suspended[start] = end
+
+
+def _recorded(family: int, row: Row) -> Recorded:
+    at_ms, first, last, was, epoch, version, owner, writer, source = row
+    return Recorded(at_ms, *_extent(family, first, last), was, Claim(epoch, version, owner, writer), source)
+
+
+_STANDINGS = {standing_text(standing): standing for standing in Standing}
+_READERS: dict[str, Callable[[Stored, int, Row], None]] = {
+    "meta": _read_meta,
+    "tokens": _read_token,
+    "leases": _read_lease,
+    "peers": _read_member,
+    "paxos": _read_acceptor,
+    "answered": _read_answered,
+    "quarantine": _read_rest,
+    "conflicts": _read_conflict,
+    "boots": _read_boot,
+    "published": _read_published,
+    "points": _read_point,
+    "pledges": _read_pledge,
+    "rounds": _read_round,
+    "suspended": _read_suspended,
+}
+
+
+# ── values ────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _address(family: int, text: str) -> int:
@@ -262,3 +267,10 @@ def _texts(text: str) -> tuple[str, ...]:
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
         raise ValueError(f"not a list of texts: {text!r:.80}")
     return tuple(values)
+
+
+def _ranges(family: int, text: str) -> tuple[Range, ...]:
+    values = json.loads(text)
+    if not isinstance(values, list) or not all(isinstance(value, list) and len(value) == 2 for value in values):
+        raise ValueError(f"not a list of ranges: {text!r:.80}")
+    return tuple(Range(*_extent(family, first, last)) for first, last in values)

@@ -16,7 +16,8 @@ from ringipam.core.durable import Change, Stored
 from ringipam.errors import StoreError
 from ringipam.store import schema
 from ringipam.store.directory import Directory, begin_anew
-from ringipam.store.rows import BadRowError, Row, read_all, statements
+from ringipam.store.rows import Row, read_all
+from ringipam.store.statements import statements
 
 BUSY_S = 2.0
 """How long to wait for somebody who writes to the database with a shell."""
@@ -45,6 +46,8 @@ class Store:
         self._directory = directory
         self._family = family
         self._db: sqlite3.Connection | None = None
+        self._examined: Stored | None = None
+        """What was read when the database was opened, until it is asked for or changed."""
 
     @classmethod
     def open(cls, directory: Path, family: int) -> Store:
@@ -62,21 +65,21 @@ class Store:
         return store
 
     def load(self) -> Stored:
-        """Everything that is durable; raises StoreError if a row is not one that ringipam wrote."""
-        db = self._connection()
+        """Everything that is durable; raises StoreError if that is not what ringipam wrote."""
+        db, self._examined, examined = self._connection(), None, self._examined
+        if examined is not None:
+            return examined
         try:
-            return read_all(lambda table: _rows(db, table), self._family)
+            return self._read(db)
         except (sqlite3.Error, UnicodeDecodeError) as error:
             raise self._failed(error) from None
-        except BadRowError as error:
-            raise self._damaged(str(error)) from None
 
     def commit(self, changes: Sequence[Change]) -> None:
         """Make `changes` durable, all or none, in their order; they are on the disk when it returns.
 
         Raises StoreError, after which the store can only be reopened.
         """
-        db = self._connection()
+        db, self._examined = self._connection(), None
         try:
             db.execute("BEGIN IMMEDIATE")
             _write(db, changes, self._family)
@@ -121,11 +124,22 @@ class Store:
             db.execute("PRAGMA cell_size_check = ON")
             verdict = db.execute("PRAGMA quick_check(1)").fetchone()[0]
             if verdict != "ok":
-                raise self._damaged(verdict.replace("\n", " "))
+                raise self._damaged(verdict)
             try:
                 schema.check(db, self._family, new=not self._directory.initialised)
             except StoreError as error:
                 raise StoreError(f"cannot use {self._directory.database}: {error.message}") from None
+            if what := schema.damage(db):
+                raise self._damaged(what)
+            if schema.version(db) == schema.VERSION:
+                self._examined = self._read(db)
+
+    def _read(self, db: sqlite3.Connection) -> Stored:
+        stored, faults = read_all(lambda table: _rows(db, table), self._family)
+        if faults:
+            more = f", and {len(faults) - 1} more" if faults[1:] else ""
+            raise self._damaged(f"{faults[0]}{more}; `ringipam check` names all")
+        return stored
 
     def _make_ready(self, db: sqlite3.Connection) -> None:
         """Bring the tables up to date, or make them, and make all that can be read durable."""
@@ -133,6 +147,7 @@ class Store:
             raise StoreError(f"cannot use {self._directory.database}: its file system cannot hold a write-ahead log")
         db.execute("PRAGMA synchronous = FULL")  # every commit is synced before it returns
         db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+        schema.ready(db)
         schema.migrate(db, self._family)
         self._fold(db)
         if not self._directory.initialised:
@@ -155,7 +170,7 @@ class Store:
     def _disconnect(self) -> None:
         if self._db is not None:
             self._db.close()
-            self._db = None
+            self._db = self._examined = None
 
     # ── failures ─────────────────────────────────────────────────────────────────────────────────
 
@@ -170,7 +185,8 @@ class Store:
         return StoreError(f"cannot use {self._directory.database}: {reason.lower()}{detail}")
 
     def _damaged(self, what: str) -> StoreError:
-        return StoreError(f"{self._directory.database} is damaged ({what}): {begin_anew(self._directory.path)}")
+        shown = f"{' '.join(what.split()):.300}"  # SQLite quotes what it could not read, on several lines
+        return StoreError(f"{self._directory.database} is damaged ({shown}): {begin_anew(self._directory.path)}")
 
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:

@@ -15,23 +15,38 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from ringipam.address import Range
 from ringipam.claim import NOBODY, Claim
 from ringipam.core import durable
 from ringipam.core.durable import (
+    BeginAnew,
     Change,
     Conflict,
+    DropConflict,
     DropLease,
+    DropPledge,
+    DropRound,
+    Pledge,
     PutAcceptor,
     PutAnswered,
+    PutBoot,
     PutConflict,
     PutLease,
     PutMember,
     PutMeta,
+    PutPledge,
+    PutPoint,
+    PutPublished,
+    PutRound,
     PutTokens,
+    Record,
+    Recorded,
+    Round,
     Stored,
+    Suspensions,
 )
 from ringipam.lease import Lease
-from ringipam.messages import Ballot, Founding
+from ringipam.messages import Ballot, Founding, Point, Standing
 from ringipam.ring.space import Rows
 from ringipam.store.store import Store
 
@@ -126,28 +141,59 @@ def kinds(family: int) -> dict[type, st.SearchStrategy[Any]]:
     tokens = st.lists(st.tuples(address, claims), max_size=4).map(tuple)
     rests = st.lists(st.tuples(extent, counts).map(lambda row: (*row[0], row[1])), max_size=4).map(tuple)
     some = st.lists(address, max_size=4).map(tuple)
+    ranges = st.lists(extent.map(lambda ends: Range(*ends)), max_size=3).map(tuple)
+    several = st.lists(peers, max_size=3).map(tuple)
+    few = st.integers(0, 5)
     return {
         PutMeta: st.builds(PutMeta, st.sampled_from(["peer", "cluster", "boots"]), texts),
         PutTokens: st.builds(PutTokens, some, tokens),
         PutLease: st.builds(PutLease, leases(family) | leases(10 - family)),
         DropLease: st.builds(DropLease, st.sampled_from("ABCDE")),
         Rows: st.builds(Rows, some, rests),
-        PutMember: st.builds(PutMember, peers, st.just("") | texts),
+        PutMember: st.builds(PutMember, peers, st.just("") | texts, st.sampled_from(Standing)),
         PutAcceptor: st.builds(PutAcceptor, ballots, ballots, foundings)
         | st.builds(PutAcceptor, ballots, st.none(), st.none()),
         PutAnswered: st.builds(PutAnswered, peers, counts),
         PutConflict: st.builds(
             lambda ends, who, since, source: PutConflict(Conflict(ends[0], ends[1], who, since, source)),
             extent,
-            st.lists(peers, max_size=3).map(tuple),
+            several,
             counts,
             peers,
         ),
+        DropConflict: st.builds(lambda ends: DropConflict(*ends), extent),
+        PutBoot: st.builds(PutBoot, ids, counts),
+        PutPublished: st.builds(PutPublished, few, counts, st.lists(few, max_size=3).map(tuple)),
+        PutPoint: st.builds(PutPoint, peers, st.builds(Point, ids, counts, counts)),
+        PutPledge: st.builds(PutPledge, peers, st.builds(Pledge, counts, several)),
+        DropPledge: st.builds(DropPledge, peers),
+        PutRound: st.builds(PutRound, few, st.builds(Round, several, st.booleans(), ranges)),
+        DropRound: st.builds(DropRound, few),
+        Suspensions: st.builds(Suspensions, some, ranges),
+        Record: st.builds(Record, st.lists(lines(family), max_size=3).map(tuple)),
+        BeginAnew: st.builds(BeginAnew, peers),
     }
 
 
+def lines(family: int) -> st.SearchStrategy[Recorded]:
+    return st.builds(
+        lambda at_ms, ends, was, claim, source: Recorded(at_ms, *ends, was, claim, source),
+        counts,
+        extents(family),
+        peers,
+        claims,
+        peers,
+    )
+
+
 def commits(family: int) -> st.SearchStrategy[list[list[Change]]]:
-    return st.lists(st.lists(st.one_of(list(kinds(family).values())), max_size=6), max_size=5)
+    some = [strategy for kind, strategy in kinds(family).items() if kind is not BeginAnew]
+    return st.lists(st.lists(st.one_of(some), max_size=6), max_size=5)
+
+
+def somebody(family: int) -> list[Change]:
+    """What a peer knows of itself before anything else."""
+    return [PutMeta("peer", "host0.0000"), PutMeta("universe", "0.0.0.0/0" if family == 4 else "::/0")]
 
 
 @both
@@ -172,15 +218,32 @@ def test_any_changes_add_up_to_what_the_reference_says(opened: Opened, family: i
 @given(data=st.data())
 @settings(max_examples=10)
 def test_every_kind_of_change_is_kept(opened: Opened, kind: type, data: st.DataObject) -> None:
-    change = data.draw(kinds(4)[kind])
+    changes = [*(somebody(4) if kind is BeginAnew else ()), data.draw(kinds(4)[kind])]
     expected = Stored()
-    expected.apply(change)
+    for change in changes:
+        expected.apply(change)
 
     with opened(4) as keeper:
-        keeper.commit([change])
+        keeper.commit(changes)
         keeper.reopen()
 
         assert keeper.load() == expected
+
+
+@both
+@pytest.mark.parametrize("family", [4, 6])
+@given(data=st.data())
+@settings(max_examples=20)
+def test_who_begins_anew_keeps_the_leases_and_whom_to_dial(opened: Opened, family: int, data: st.DataObject) -> None:
+    expected = Stored()
+    with opened(family) as keeper:
+        for changes in [*data.draw(commits(family)), [*somebody(family), BeginAnew("host9.ffff")]]:
+            keeper.commit(changes)
+            for change in changes:
+                expected.apply(change)
+
+        assert keeper.load() == expected
+        assert expected.meta.keys() == {"peer", "universe", "formerly", "dial"}
 
 
 @both

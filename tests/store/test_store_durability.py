@@ -208,7 +208,7 @@ def test_what_cannot_be_stored_fails_as_a_whole(tmp_path: Path, change: PutMeta)
 
 def test_a_change_that_is_none_leaves_nothing_half_written(tmp_path: Path) -> None:
     with opened(tmp_path) as store:
-        with pytest.raises(AssertionError):
+        with pytest.raises(KeyError):
             store.commit([PutLease(lease(0)), "no change"])  # type: ignore[list-item]
 
         store.reopen()
