@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import count
 
 import trio
@@ -49,10 +49,14 @@ class Transport:
     """
 
     def __init__(
-        self, listeners: Sequence[trio.SocketListener], contexts: Contexts | None, log: RateLimitedLog
+        self,
+        listeners: Sequence[trio.SocketListener],
+        credentials: Callable[[], Contexts | None],
+        log: RateLimitedLog,
     ) -> None:
+        """`credentials` is asked for each new connection; None means without TLS."""
         self._listeners = listeners
-        self._contexts = contexts
+        self._credentials = credentials
         self._log = log
         self._numbers = count(1)
         self._links: dict[int, Link] = {}
@@ -138,9 +142,10 @@ class Transport:
     async def _secure(self, stream: trio.SocketStream, *, server: bool) -> trio.abc.Stream:
         """TLS over `stream` if there are credentials; raises PeerError."""
         _notice_cuts(stream.socket)
-        if self._contexts is None:
+        contexts = self._credentials()
+        if contexts is None:
             return stream
-        context = self._contexts[0 if server else 1]
+        context = contexts[0 if server else 1]
         # A frame says how long it is, so nothing is gained by TLS's own farewell.
         secured = trio.SSLStream(stream, context, server_side=server, https_compatible=True)
         try:

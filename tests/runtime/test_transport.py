@@ -34,7 +34,7 @@ class Side:
     def __init__(self, listener: trio.SocketListener, contexts: tls.Contexts | None) -> None:
         self.host, self.port = bound_to(listener)
         self.address = format_endpoint(self.host, self.port)
-        self.transport = Transport([listener], contexts, RateLimitedLog(logging.getLogger("ringipam")))
+        self.transport = Transport([listener], lambda: contexts, RateLimitedLog(logging.getLogger("ringipam")))
         self.delivered: list[LinkEvent] = []
         self._news = trio.Event()
 
