@@ -9,6 +9,7 @@ import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from grp import getgrnam
 from pathlib import Path
 
 from ringipam.address import Cidr, Range, parse_address, parse_cidr, parse_subnet
@@ -21,6 +22,13 @@ TIMEOUT_S = 30.0
 """How long an allocation, a claim or a prime may wait, unless told otherwise."""
 TIMEOUT_S_MAX = 3600.0
 """Whoever waits longer has forgotten that they wait; the same limit holds on every surface."""
+
+
+PATHS = (
+    *("data_dir", "socket", "password_file", "ca", "cert", "key"),
+    *("http_token_file", "http_cert", "http_key", "http_ca"),
+)
+"""The settings that are paths."""
 
 
 class Mode(Enum):
@@ -127,8 +135,16 @@ class Config:
     advertise: str | None = None
     data_dir: Path = field(default_factory=default_data_dir)
     socket: Path = field(default_factory=default_socket)
+    socket_mode: str | None = None
+    """In octal; None: 0600, or 0660 with `socket_group`."""
+    socket_group: str | None = None
     http: str | None = None
-    """A loopback HOST:PORT for the API besides the socket; it bypasses the socket's file mode."""
+    """HOST:PORT for the API besides the socket, whose file mode it bypasses; beyond loopback with credentials only."""
+    http_token_file: Path | None = None
+    http_cert: Path | None = None
+    http_key: Path | None = None
+    http_ca: Path | None = None
+    """Clients over TCP need a certificate of this authority, which is not that of the hosts."""
     init: str | None = None
     exclude: tuple[str, ...] = ()
     password_file: Path | None = None
@@ -143,17 +159,20 @@ class Config:
     """How long a freed address rests before it is issued again, if others are free."""
 
     def __post_init__(self) -> None:
-        for name in ("data_dir", "socket", "password_file", "ca", "cert", "key"):
+        for name in PATHS:
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, Path(getattr(self, name)))
         for name in ("exclude", "peers"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
+        if re.match(r"https?:/", str(self.socket)):
+            raise RequestError(f"the daemon's own --socket is a path, not {self.socket}")
         check_name(self.name)
         self._check_ranges()
         self._check_credentials()
         for peer in self.peers:
             parse_endpoint(peer)
         self._check_endpoints()
+        _ = self.socket_permissions
         parse_init(self.init, self.peers)
         if self.on_restart not in ("trust", "verify"):
             raise RequestError(f"--on-restart takes trust or verify, not {self.on_restart!r}")
@@ -175,10 +194,23 @@ class Config:
                 f"--listen {self.listen_on} is open to the network: give --password-file, or --ca, --cert and --key,"
                 " or --insecure if you mean it"
             )
-        if self.http is not None and not is_loopback(parse_endpoint(self.http, None)[0]):
-            raise RequestError(f"--http takes a loopback address, not {self.http}")
+        self._check_http()
         if self.advertise is not None and not parse_endpoint(self.advertise)[0]:
             raise RequestError(f"--advertise needs a host: {self.advertise!r}")
+
+    def _check_http(self) -> None:
+        if (self.http_cert is None) != (self.http_key is None):
+            raise RequestError("--http-cert and --http-key go together")
+        if self.http_ca is not None and self.http_cert is None:
+            raise RequestError("--http-ca needs --http-cert and --http-key")
+        if self.http is None:
+            if self.http_token_file is not None or self.http_cert is not None:
+                raise RequestError("--http-token-file, --http-cert, --http-key and --http-ca are about --http")
+        elif not is_loopback(parse_endpoint(self.http, None)[0]) and not (self.http_token_file or self.http_ca):
+            raise RequestError(
+                f"--http {self.http} is open to the network: give --http-token-file, or --http-ca with --http-cert"
+                " and --http-key"
+            )
 
     def _check_credentials(self) -> None:
         certificates = [self.ca, self.cert, self.key]
@@ -206,6 +238,21 @@ class Config:
                 _, address = parse_address(text)
                 found.append(Range(address, address + 1))
         return tuple(found)
+
+    @property
+    def socket_permissions(self) -> tuple[int, int | None]:
+        """Mode of the API's unix socket, and the number of its group if that is not the daemon's."""
+        mode, group = self.socket_mode, None
+        if mode is not None and not re.fullmatch(r"0?[67][0-7][0-7]", mode):
+            raise RequestError(
+                f"--socket-mode is octal and leaves the owner read and write, as 0660 does, not {mode!r}"
+            )
+        if self.socket_group is not None:
+            try:
+                group = int(self.socket_group) if self.socket_group.isdecimal() else getgrnam(self.socket_group).gr_gid
+            except KeyError:
+                raise RequestError(f"--socket-group: there is no group {self.socket_group!r} on this host") from None
+        return int(mode or ("0600" if group is None else "0660"), 8), group
 
     @property
     def has_credentials(self) -> bool:

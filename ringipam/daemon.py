@@ -7,6 +7,8 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import trio
 
@@ -14,6 +16,8 @@ from ringipam.config import Config
 from ringipam.core.events import Show
 from ringipam.errors import RingIpamError
 from ringipam.runtime.node import Node, open_node
+from ringipam.runtime.rotation import LOOK_S, Rotated
+from ringipam.server import access
 from ringipam.server.surface import open_surface
 from ringipam.version import release
 
@@ -32,10 +36,7 @@ def run(config: Config) -> None:
 
 async def _serve(config: Config) -> None:
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async with (
-            open_node(config) as node,
-            open_surface(node, config.socket, config.http, config.default_subnet, release()),
-        ):
+        async with open_node(config) as node, _open_doors(config, node):
             print("\n".join(await _greeting(config, node)), flush=True)
             notify("READY=1")
             async for number in signals:
@@ -43,6 +44,33 @@ async def _serve(config: Config) -> None:
                 break
             notify("STOPPING=1")
             await node.close()  # while the API is open, so that whoever waits is told
+
+
+@asynccontextmanager
+async def _open_doors(config: Config, node: Node) -> AsyncIterator[None]:
+    """The API of `node`, and who may use it: read anew when its files change."""
+    rotated = Rotated("the credentials of --http", access.files(config), lambda _: access.read_access(config))
+    node.notices.append(lambda: [*access.notice(config), *filter(None, [rotated.problem])])
+    surface = open_surface(
+        node,
+        config.socket,
+        config.http,
+        config.default_subnet,
+        release(),
+        permissions=config.socket_permissions,
+        access=lambda: rotated.current,
+    )
+    async with trio.open_nursery() as nursery, surface:
+        if access.files(config):
+            nursery.start_soon(_keep_looking, rotated)
+        yield
+        nursery.cancel_scope.cancel()
+
+
+async def _keep_looking(rotated: Rotated[access.Access]) -> None:
+    while True:
+        await trio.sleep(LOOK_S)
+        await rotated.look(trio.to_thread.run_sync)
 
 
 async def _greeting(config: Config, node: Node) -> list[str]:

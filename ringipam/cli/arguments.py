@@ -39,7 +39,15 @@ def checked(check: Callable[[str], T]) -> Callable[[str], str]:
 
 
 def add_socket(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--socket", metavar="PATH", help="where the daemon listens; also from RINGIPAM_SOCKET")
+    about = "where the daemon listens, a path or http[s]://HOST:PORT; also from RINGIPAM_SOCKET"
+    parser.add_argument("--socket", metavar="PATH", help=about)
+    for flag, text in (
+        ("--token-file", "over TCP: the token to show stands there; also from RINGIPAM_TOKEN_FILE"),
+        ("--ca", "over TCP: the authority that certifies the daemon (the system's)"),
+        ("--cert", "over TCP: the certificate to show, with its --key"),
+        ("--key", "over TCP: its private key"),
+    ):
+        parser.add_argument(flag, metavar="FILE", help=text)
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
@@ -81,4 +89,4 @@ def client(options: argparse.Namespace) -> Client:
     """The client of the daemon that `--socket` names."""
     from ringipam.client import Client
 
-    return Client(options.socket)
+    return Client(options.socket, token_file=options.token_file, ca=options.ca, cert=options.cert, key=options.key)

@@ -13,24 +13,35 @@ from ringipam.address import Address, Network
 from ringipam.client import calls
 from ringipam.client.answers import AnswerParser, is_stale
 from ringipam.client.calls import Call, Json
-from ringipam.config import TIMEOUT_S, default_socket
+from ringipam.client.door import Door, door
+from ringipam.config import TIMEOUT_S
 from ringipam.lease import Lease
 
 T = TypeVar("T")
 
 RECEIVE_SIZE = 64 * 1024
+CONNECT_S = 10.0
 
 
 class Client:
     """The verbs of a node, carried out by the daemon at `socket`; the default is where `ringipam launch` puts it.
 
+    `socket` may be `http[s]://HOST:PORT` of a daemon's `--http`, with a token or a certificate (ringipam.client.door).
     Connects when it is first used, and again when the daemon was restarted. Every verb raises
     DaemonUnreachableError if nobody answers there, else what the node's verb raises. May be used as a context
     manager, or closed, or dropped.
     """
 
-    def __init__(self, socket: str | Path | None = None) -> None:
-        self._path = Path(socket) if socket is not None else default_socket()
+    def __init__(
+        self,
+        socket: str | Path | None = None,
+        *,
+        token_file: str | Path | None = None,
+        ca: str | Path | None = None,
+        cert: str | Path | None = None,
+        key: str | Path | None = None,
+    ) -> None:
+        self._door = door(socket, token_file, ca, cert, key)
         self._socket: sockets.socket | None = None
         self._answers = AnswerParser()
 
@@ -151,12 +162,12 @@ class Client:
             except TimeoutError:
                 self.close()
                 raise calls.unreachable(
-                    self._path, f"no answer within {call.timeout_s + calls.GRACE_S:.0f} s"
+                    self._door.name, f"no answer within {call.timeout_s + calls.GRACE_S:.0f} s"
                 ) from None
             except OSError:
                 self.close()
                 if not (reused and call.repeatable):
-                    raise calls.lost(self._path, call) from None
+                    raise calls.lost(self._door.name, call) from None
                 reused = False
             except BaseException:
                 self.close()  # an answer that is still to come must not meet the next call
@@ -169,7 +180,7 @@ class Client:
             self._socket = self._dial()
         connected, answers = self._socket, self._answers
         connected.settimeout(call.timeout_s + calls.GRACE_S)
-        connected.sendall(call.encode())
+        connected.sendall(call.encode(self._door.token))
         while not answers.complete:
             data = connected.recv(RECEIVE_SIZE)
             if not data:
@@ -180,11 +191,29 @@ class Client:
         return answers.take()
 
     def _dial(self) -> sockets.socket:
-        connected = sockets.socket(sockets.AF_UNIX, sockets.SOCK_STREAM)
+        door = self._door
         try:
-            connected.connect(str(self._path))
-        except OSError as error:
-            connected.close()
-            raise calls.unreachable(self._path, error.strerror or str(error)) from None
+            connected = _connected(door)
+        except (OSError, UnicodeError) as error:  # UnicodeError: a host name that cannot be one
+            raise calls.unreachable(door.name, getattr(error, "strerror", None) or str(error)) from None
         self._answers = AnswerParser()
         return connected
+
+
+def _connected(door: Door) -> sockets.socket:
+    """A connection to `door`; raises OSError."""
+    if door.path is None:
+        connected = sockets.create_connection((door.host, door.port), CONNECT_S)
+        try:
+            connected.setsockopt(sockets.IPPROTO_TCP, sockets.TCP_NODELAY, 1)
+            return door.context.wrap_socket(connected, server_hostname=door.host) if door.context else connected
+        except OSError:
+            connected.close()
+            raise
+    connected = sockets.socket(sockets.AF_UNIX, sockets.SOCK_STREAM)
+    try:
+        connected.connect(str(door.path))
+    except OSError:
+        connected.close()
+        raise
+    return connected

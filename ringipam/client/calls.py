@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from ipaddress import IPv4Interface, IPv6Interface
 from typing import Generic, TypeVar
 from urllib.parse import quote, urlencode
@@ -38,13 +39,16 @@ class Call(Generic[T]):
     repeatable: bool = True
     """Whether it may be sent again when the connection breaks before the answer: twice is no more than once."""
 
-    def encode(self) -> bytes:
+    def encode(self, token: str | None = None) -> bytes:
         body = b"" if self.body is None else json.dumps(self.body).encode()
-        head = f"{self.method} {self.path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
+        shown = "" if token is None else f"Authorization: Bearer {token}\r\n"
+        head = f"{self.method} {self.path} HTTP/1.1\r\nHost: localhost\r\n{shown}Content-Length: {len(body)}\r\n\r\n"
         return head.encode("ascii") + body
 
     def decode(self, status: int, body: bytes) -> T:
         """What the answer says; raises the RingIpamError it stands for."""
+        if status == HTTPStatus.UNAUTHORIZED:
+            raise RingIpamError(body[:200].decode(errors="replace").strip())
         try:
             data = json.loads(body)
             if status < 300:
@@ -150,10 +154,12 @@ def unreachable(socket: object, why: str) -> DaemonUnreachableError:
     )
 
 
-def lost(socket: object, call: Call[T]) -> DaemonUnreachableError:
+def lost(socket: str, call: Call[T]) -> DaemonUnreachableError:
     """The daemon went away after it was asked: whether it did what it was asked is not known."""
+    otherwise = ", or does not accept our certificate" if socket.startswith("https:") else ""
     return DaemonUnreachableError(
-        f"the daemon at {socket} went away before it answered {call.method} {call.path}: look whether it was done"
+        f"the daemon at {socket} went away before it answered {call.method} {call.path}{otherwise}: look whether it"
+        " was done"
     )
 
 

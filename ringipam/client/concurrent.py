@@ -15,30 +15,42 @@ from ringipam.address import Address, Network
 from ringipam.client import calls
 from ringipam.client.answers import AnswerParser, is_stale
 from ringipam.client.calls import Call, Json
-from ringipam.config import TIMEOUT_S, default_socket
+from ringipam.client.door import door
+from ringipam.config import TIMEOUT_S
 from ringipam.lease import Lease
 
 T = TypeVar("T")
 
+CONNECT_S = 10.0
 CONNECTIONS_MAX = 32
 """Calls beyond so many wait for one to end."""
 
 
 @dataclass(slots=True)
 class _Connection:
-    stream: trio.SocketStream
+    stream: trio.abc.Stream
+    fd: int
     answers: AnswerParser = field(default_factory=AnswerParser)
 
 
 class AsyncClient:
     """The verbs of a node, carried out by the daemon at `socket`; the default is where `ringipam launch` puts it.
 
+    `socket` may be `http[s]://HOST:PORT` of a daemon's `--http`, with a token or a certificate (ringipam.client.door).
     Connects when needed, and again when the daemon was restarted. Every verb raises DaemonUnreachableError if
     nobody answers there, else what the node's verb raises. A cancelled call is withdrawn: no lease comes of it.
     """
 
-    def __init__(self, socket: str | Path | None = None) -> None:
-        self._path = Path(socket) if socket is not None else default_socket()
+    def __init__(
+        self,
+        socket: str | Path | None = None,
+        *,
+        token_file: str | Path | None = None,
+        ca: str | Path | None = None,
+        cert: str | Path | None = None,
+        key: str | Path | None = None,
+    ) -> None:
+        self._door = door(socket, token_file, ca, cert, key)
         self._idle: list[_Connection] = []
         self._places = trio.Semaphore(CONNECTIONS_MAX)
 
@@ -156,16 +168,16 @@ class AsyncClient:
                     return await self._exchange(connection, call)
                 except (trio.BrokenResourceError, trio.ClosedResourceError):
                     if not call.repeatable:
-                        raise calls.lost(self._path, call) from None
+                        raise calls.lost(self._door.name, call) from None
             try:
                 return await self._exchange(await self._dial(), call)
             except trio.BrokenResourceError:
-                raise calls.lost(self._path, call) from None
+                raise calls.lost(self._door.name, call) from None
 
     async def _take_idle(self) -> _Connection | None:
         while self._idle:
             connection = self._idle.pop()
-            if not is_stale(connection.stream.socket.fileno()):
+            if not is_stale(connection.fd):
                 return connection
             await trio.aclose_forcefully(connection.stream)
         return None
@@ -174,15 +186,17 @@ class AsyncClient:
         stream, answers = connection.stream, connection.answers
         try:
             with trio.fail_after(call.timeout_s + calls.GRACE_S):
-                await stream.send_all(call.encode())
+                await stream.send_all(call.encode(self._door.token))
                 while not answers.complete:
                     data = await stream.receive_some()
                     if not data:
                         raise trio.BrokenResourceError
-                    answers.feed(data)
+                    answers.feed(bytes(data))
         except trio.TooSlowError:
             await trio.aclose_forcefully(stream)
-            raise calls.unreachable(self._path, f"no answer within {call.timeout_s + calls.GRACE_S:.0f} s") from None
+            raise calls.unreachable(
+                self._door.name, f"no answer within {call.timeout_s + calls.GRACE_S:.0f} s"
+            ) from None
         except BaseException:
             # An answer that is still to come must not meet the next call; closing also withdraws the question.
             await trio.aclose_forcefully(stream)
@@ -194,7 +208,25 @@ class AsyncClient:
         return call.decode(*answers.take())
 
     async def _dial(self) -> _Connection:
+        door = self._door
         try:
-            return _Connection(await trio.open_unix_socket(self._path))
-        except OSError as error:
-            raise calls.unreachable(self._path, error.strerror or str(error)) from None
+            if door.path is not None:
+                raw = await trio.open_unix_socket(door.path)
+                return _Connection(raw, raw.socket.fileno())
+            with trio.fail_after(CONNECT_S):
+                raw = await trio.open_tcp_stream(door.host, door.port)
+                if door.context is None:
+                    return _Connection(raw, raw.socket.fileno())
+                secured = trio.SSLStream(raw, door.context, server_hostname=door.host, https_compatible=True)
+                try:
+                    await secured.do_handshake()
+                except BaseException:
+                    await trio.aclose_forcefully(secured)
+                    raise
+                return _Connection(secured, raw.socket.fileno())
+        except trio.TooSlowError:
+            raise calls.unreachable(door.name, f"no connection within {CONNECT_S:.0f} s") from None
+        except trio.BrokenResourceError as error:
+            raise calls.unreachable(door.name, str(error.__cause__ or error)) from None
+        except (OSError, ValueError) as error:  # ValueError: a host name that cannot be one
+            raise calls.unreachable(door.name, getattr(error, "strerror", None) or str(error)) from None

@@ -13,6 +13,7 @@ from ringipam.codec import HEADER_BYTES, decode, frame, frame_length
 from ringipam.core.events import DialFailed, LinkDown, LinkUp, Received
 from ringipam.errors import PeerError
 from ringipam.messages import Message
+from ringipam.runtime.pace import Pace
 from ringipam.runtime.tls import explain
 
 LinkEvent = LinkUp | LinkDown | DialFailed | Received
@@ -24,6 +25,9 @@ FIRST_FRAME_S = 3.0
 FLUSH_S = 1.0
 QUEUE_BYTES_MAX = 8 << 20
 CHUNK_BYTES = 64 << 10
+FRAMES_PER_S, FRAMES_BURST = 2_000, 10_000
+BYTES_PER_S, BYTES_BURST = 4 << 20, 16 << 20
+"""What one peer may say; faster ones are read no faster, so that they wait and nobody else does."""
 TLS_RECORDS = (b"\x15\x03", b"\x16\x03")
 """How an alert and a greeting of TLS begin, read where a frame's length was expected."""
 
@@ -50,6 +54,8 @@ class Link:
         self._fault: PeerError | None = None
         self._first_frame: Callable[[], object] | None = None
         self._scope = trio.CancelScope()
+        self._frames = Pace(FRAMES_PER_S, FRAMES_BURST)
+        self._bytes = Pace(BYTES_PER_S, BYTES_BURST)
 
     async def run(self, first_frame: Callable[[], object]) -> None:
         """Serve the connection until it ends. `first_frame` is called when the other side has said one.
@@ -132,7 +138,11 @@ class Link:
             message = decode(bytes(buffer[HEADER_BYTES:size]))
             del buffer[:size]
             self._received(message)
-            if len(buffer) >= HEADER_BYTES:
+            # After a frame, not before it: a wait is a frame's worth, too short for the sender's kernel to give up.
+            pause_s = max(self._frames.spend(1), self._bytes.spend(size))
+            if pause_s:
+                await trio.sleep(pause_s)
+            elif len(buffer) >= HEADER_BYTES:
                 await trio.lowlevel.checkpoint()
 
     def _received(self, message: Message) -> None:

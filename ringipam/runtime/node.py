@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from itertools import count
 
@@ -17,6 +17,7 @@ from ringipam.core.rng import Rng
 from ringipam.core.settings import Settings
 from ringipam.errors import NotReadyError, StoreError
 from ringipam.runtime.clock import Clock
+from ringipam.runtime.credentials import Credentials
 from ringipam.runtime.disk import Disk, open_disk
 from ringipam.runtime.driver import Driver, Outcome
 from ringipam.runtime.hostroutes import overlaps
@@ -24,7 +25,6 @@ from ringipam.runtime.identity import first_facts, settings
 from ringipam.runtime.outside import Outside
 from ringipam.runtime.ratelimit import RateLimitedLog
 from ringipam.runtime.standstill import Standstill
-from ringipam.runtime.tls import Contexts, contexts, doubt
 from ringipam.runtime.transport import Transport, bound_to, open_listeners
 from ringipam.runtime.verbs import Verbs
 
@@ -45,10 +45,10 @@ async def open_node(config: Config, outside: Outside = MACHINE) -> AsyncIterator
     """
     async with open_disk(config.data_dir, config.universe.family, outside) as disk:
         stored = await _identified(config, disk, outside)
-        pair = await outside.in_thread(contexts, config)
+        credentials = await outside.in_thread(Credentials, config, outside.wall_s)
         listeners = await open_listeners(config.listen_on)
         try:
-            async with _running(Node(config, disk, listeners, pair, outside), stored) as node:
+            async with _running(Node(config, disk, listeners, credentials, outside), stored) as node:
                 yield node
         finally:
             for listener in listeners:
@@ -92,15 +92,17 @@ class Node(Verbs):
         config: Config,
         disk: Disk,
         listeners: Sequence[trio.SocketListener],
-        pair: Contexts | None,
+        credentials: Credentials,
         outside: Outside,
     ) -> None:
         self.config = config
         self.warnings: list[str] = []
         """What an operator should know of this host; part of `status`."""
+        self.notices: list[Callable[[], list[str]]] = [credentials.warnings]
+        """Warnings that come and go: asked for each `status`."""
         self._disk = disk
         self._listeners = listeners
-        self._contexts = pair
+        self._credentials = credentials
         self._outside = outside
         self._clock = Clock(outside.wall_s)
         self._log = RateLimitedLog(logger)
@@ -134,6 +136,7 @@ class Node(Verbs):
         """One life of the peer after another, until cancelled: a failed commit ends one (safety.md S14)."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._look_around)
+            nursery.start_soon(self._credentials.watch, self._outside.in_thread)
             pause_s = RETRY_S_MIN
             while True:
                 began = trio.current_time()
@@ -158,7 +161,7 @@ class Node(Verbs):
         Whether it ended because the peer has become another.
         """
         peer = Peer(self._part(stored), stored, Rng(self._outside.random_bits(64)), self._clock.now())
-        transport = Transport(self._listeners, self._contexts, self._log)
+        transport = Transport(self._listeners, lambda: self._credentials.pair, self._log)
         driver = Driver(peer, self._disk.submit, self._clock, transport, self._numbers)
         async with trio.open_nursery() as nursery:
             await nursery.start(transport.run, driver.happened)
@@ -205,8 +208,6 @@ class Node(Verbs):
 
     async def _look_around(self) -> None:
         """Look for what an operator should know of this host."""
-        if self._contexts is not None and (why := doubt(self._contexts)):
-            self._warn(f"no peer will accept this node's certificate: {why}")
         for warning in await self._outside.in_thread(overlaps, self.config, abandon_on_cancel=True):
             self._warn(warning)
 
@@ -217,4 +218,4 @@ class Node(Verbs):
     def _add_warnings(self, status: dict[str, object]) -> None:
         known = status["warnings"]
         assert isinstance(known, list)
-        status["warnings"] = [*known, *self.warnings]
+        status["warnings"] = [*known, *self.warnings, *(text for notice in self.notices for text in notice())]

@@ -3,6 +3,9 @@
 With a shared password every node derives the same CA key (scrypt → Ed25519) and issues its own certificate. The
 CA certificate has nothing in it that could differ between nodes, so each node's certificate verifies at all others.
 
+A password file may hold several passwords, one a line: the node proves itself with the first and accepts all, so that
+a cluster changes its password host by host.
+
 A certificate made by the derived key lets whoever sees it try passwords offline at the price of one scrypt each.
 A password chosen by a person is a weak one: docs/security.md says how to make a good one.
 """
@@ -25,11 +28,14 @@ from ringipam.errors import RequestError, StoreError
 
 Contexts = tuple[ssl.SSLContext, ssl.SSLContext]
 """For the connections we accept, and for those we dial."""
+Validity = tuple[str, datetime, datetime]
+"""A certificate in words, and from when to when it is valid."""
 
 SALT = b"ringipam shared password, CA key, 1"
 """Fixed, as all nodes must derive the same key from the password alone."""
 SCRYPT_COST = 1 << 15
 SCRYPT_BLOCK = 8
+PASSWORDS_MAX = 4
 
 # The clocks of hosts differ, and a host may boot without knowing the time.
 VALID_FROM = datetime(2000, 1, 1, tzinfo=UTC)
@@ -38,20 +44,45 @@ VALID_UNTIL = datetime(2099, 12, 31, tzinfo=UTC)
 CA_NAME = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "ringipam shared password")])
 
 
+def files(config: Config) -> list[Path]:
+    """What `contexts` reads and an operator may change."""
+    return [path for path in (config.password_file, config.ca, config.cert, config.key) if path is not None]
+
+
 def contexts(config: Config) -> Contexts | None:
     """What to secure connections with, or None if the node runs without credentials.
 
-    Blocks for about 0.1 s with a password. Raises RequestError if the credentials cannot be used, StoreError if
+    Blocks for about 0.1 s a password. Raises RequestError if the credentials cannot be used, StoreError if
     derived ones cannot be kept in the data directory.
     """
     if config.password_file is not None:
-        return _from_password(_password(config.password_file), config.name, config.data_dir / "tls")
+        return _from_passwords(_passwords(config.password_file), config.name, config.data_dir / "tls")
     if config.ca is not None and config.cert is not None and config.key is not None:
         ca = _text(config.ca, "--ca")
         for path, option in ((config.cert, "--cert"), (config.key, "--key")):
             _text(path, option)
         return _contexts(ca, f"--ca {config.ca}", config.cert, config.key)
     return None
+
+
+def validities(config: Config) -> list[Validity]:
+    """Of the operator's own certificates; derived ones do not expire. Raises RequestError if a file cannot be read."""
+    found: list[Validity] = []
+    for path, option in ((config.ca, "--ca"), (config.cert, "--cert")):
+        if path is not None:
+            found += [
+                (f"the certificate {certificate.subject.rfc4514_string()} in {option} {path}", begin, end)
+                for certificate in _certificates(_text(path, option))
+                for begin, end in [(certificate.not_valid_before_utc, certificate.not_valid_after_utc)]
+            ]
+    return found
+
+
+def _certificates(pem: str) -> list[x509.Certificate]:
+    try:
+        return x509.load_pem_x509_certificates(pem.encode())
+    except ValueError:  # OpenSSL may make more of it; what it refuses was refused before
+        return []
 
 
 def doubt(pair: Contexts) -> str | None:
@@ -85,11 +116,15 @@ def explain(error: BaseException | None) -> str:
     return "the other side ended it: its password or certificate is another, or it does not speak TLS"
 
 
-def _password(path: Path) -> bytes:
-    password = _text(path, "--password-file").strip().encode()
-    if not password:
+def _passwords(path: Path) -> list[bytes]:
+    passwords = [line.strip().encode() for line in _text(path, "--password-file").splitlines() if line.strip()]
+    if not passwords:
         raise RequestError(f"--password-file {path} is empty")
-    return password
+    if len(passwords) > PASSWORDS_MAX:
+        raise RequestError(
+            f"--password-file {path} holds {len(passwords)} passwords, one a line: {PASSWORDS_MAX} at most"
+        )
+    return passwords
 
 
 def _text(path: Path, option: str) -> str:
@@ -128,26 +163,24 @@ def _context(protocol: int, ca: str, ca_source: str, cert: Path, key: Path) -> s
     return context
 
 
-def _from_password(password: bytes, name: str, directory: Path) -> Contexts:
-    ca_key = _ca_key(password)
-    ca = ca_certificate(ca_key).public_bytes(Encoding.PEM).decode("ascii")
+def _from_passwords(passwords: list[bytes], name: str, directory: Path) -> Contexts:
+    keys = [_ca_key(password) for password in passwords]
+    cas = [ca_certificate(key).public_bytes(Encoding.PEM).decode("ascii") for key in keys]
     path = directory / "node.pem"
-    if path.exists() and (kept := _kept(ca, path)):
-        return kept
-    try:
-        _keep(path, _issue(name, ca_key))
-    except OSError as error:
-        raise StoreError(f"cannot keep a certificate in {directory}: {error.strerror}") from None
-    return _contexts(ca, "the password", path, path)
+    if not (path.exists() and _proves(cas[0], path)):
+        try:
+            _keep(path, _issue(name, keys[0]))
+        except OSError as error:
+            raise StoreError(f"cannot keep a certificate in {directory}: {error.strerror}") from None
+    return _contexts("".join(cas), "the password", path, path)
 
 
-def _kept(ca: str, path: Path) -> Contexts | None:
-    """Contexts with the certificate of an earlier start, unless the password has changed or the file is damaged."""
+def _proves(ca: str, path: Path) -> bool:
+    """Whether the certificate of an earlier start will do: not if the password has changed or the file is damaged."""
     try:
-        pair = _contexts(ca, "the password", path, path)
+        return doubt(_contexts(ca, "the password", path, path)) is None
     except RequestError:
-        return None
-    return None if doubt(pair) else pair
+        return False
 
 
 def _ca_key(password: bytes) -> Ed25519PrivateKey:

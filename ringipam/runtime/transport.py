@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import count
 
 import trio
@@ -15,12 +15,11 @@ from ringipam.errors import PeerError, RequestError, RingIpamError
 from ringipam.messages import Message
 from ringipam.runtime.link import Deliver, Link
 from ringipam.runtime.ratelimit import RateLimitedLog
+from ringipam.runtime.strangers import Strangers, place_of
 from ringipam.runtime.tls import Contexts, explain
 
 CONNECT_S = 1.5
 HANDSHAKE_S = 3.0
-STRANGERS_MAX = 64
-"""Accepted connections that have not yet said a first good frame."""
 LINKS_MAX = 1024
 ACCEPT_PAUSE_S = 0.1
 
@@ -49,14 +48,18 @@ class Transport:
     """
 
     def __init__(
-        self, listeners: Sequence[trio.SocketListener], contexts: Contexts | None, log: RateLimitedLog
+        self,
+        listeners: Sequence[trio.SocketListener],
+        credentials: Callable[[], Contexts | None],
+        log: RateLimitedLog,
     ) -> None:
+        """`credentials` is asked for each new connection; None means without TLS."""
         self._listeners = listeners
-        self._contexts = contexts
+        self._credentials = credentials
         self._log = log
         self._numbers = count(1)
         self._links: dict[int, Link] = {}
-        self._strangers: dict[int, trio.CancelScope] = {}  # oldest first
+        self._strangers = Strangers()
         self._ended = False
         self._nursery: trio.Nursery
         self._deliver: Deliver
@@ -106,41 +109,43 @@ class Transport:
         try:
             host = str(stream.socket.getpeername()[0])
             if len(self._links) >= LINKS_MAX:
-                raise PeerError(f"there are {LINKS_MAX} already")
-            with trio.CancelScope() as scope:
-                self._admit(number, scope)
-                secured = await self._secure(stream, server=True)
-                await self._run_link(Link(number, secured, host, "", self._deliver))
-            if scope.cancelled_caught:
-                raise PeerError(f"more than {STRANGERS_MAX} are waiting to say who they are")
+                raise PeerError(f"there are {LINKS_MAX} links already")
+            await self._welcome(number, stream, host)
         except PeerError as error:
             self._log.warning(host, f"closed a connection from {host}: {error.message}")
         except OSError:  # gone before it was looked at
             pass
         finally:
-            self._strangers.pop(number, None)
             await trio.aclose_forcefully(stream)
 
-    def _admit(self, number: int, scope: trio.CancelScope) -> None:
-        """The oldest stranger makes room: whoever means it says its first frame long before its turn comes."""
-        if len(self._strangers) >= STRANGERS_MAX:
-            oldest = next(iter(self._strangers))
-            self._strangers.pop(oldest).cancel()
-        self._strangers[number] = scope
+    async def _welcome(self, number: int, stream: trio.SocketStream, host: str) -> None:
+        place = place_of(host)
+        with trio.CancelScope() as scope:
+            patience_s = self._strangers.admit(number, place, scope)
+            try:
+                if patience_s:
+                    await trio.sleep(patience_s)
+                secured = await self._secure(stream, server=True)
+                await self._run_link(Link(number, secured, host, "", self._deliver))
+            finally:
+                self._strangers.gone(number, place)
+        if scope.cancelled_caught:
+            raise PeerError("others are waiting to say who they are, and it took too long")
 
     async def _run_link(self, link: Link) -> None:
         self._links[link.number] = link
         try:
-            await link.run(first_frame=lambda: self._strangers.pop(link.number, None))
+            await link.run(first_frame=lambda: self._strangers.introduced(link.number))
         finally:
             del self._links[link.number]
 
     async def _secure(self, stream: trio.SocketStream, *, server: bool) -> trio.abc.Stream:
         """TLS over `stream` if there are credentials; raises PeerError."""
         _notice_cuts(stream.socket)
-        if self._contexts is None:
+        contexts = self._credentials()
+        if contexts is None:
             return stream
-        context = self._contexts[0 if server else 1]
+        context = contexts[0 if server else 1]
         # A frame says how long it is, so nothing is gained by TLS's own farewell.
         secured = trio.SSLStream(stream, context, server_side=server, https_compatible=True)
         try:

@@ -10,12 +10,16 @@ import errno
 import logging
 import math
 import socket
+import ssl
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from http import HTTPStatus
 
 import trio
 
+from ringipam.runtime.strangers import place_of
 from ringipam.server.hangup import HangupWatch
 from ringipam.server.http import CONTINUE, TEXT, Request, RequestParser, Response, render
 
@@ -25,10 +29,23 @@ IDLE_S = 60.0
 SEND_S = 10.0
 """How long a client may take to accept an answer."""
 CONNECTIONS_MAX = 1024
+"""At each door: those who come over TCP keep nobody from the unix socket."""
+PLACE_CONNECTIONS_MAX = 64
+"""From one place (ringipam.runtime.strangers), unless it is this host, where many programs share one."""
+NEAR = ("", "127.0.0.1", "::/64")
 
 Handler = Callable[[Request], Awaitable[Response]]
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """A listening socket, what answers there, and what secures a new connection, if anything."""
+
+    listener: socket.socket
+    handler: Handler
+    context: Callable[[], ssl.SSLContext | None] = lambda: None
 
 
 class Server:
@@ -42,14 +59,14 @@ class Server:
         self._emptied = trio.Event()
         self._accepting = trio.CancelScope()
 
-    async def serve(self, doors: Sequence[tuple[socket.socket, Handler]]) -> None:
+    async def serve(self, doors: Sequence[Door]) -> None:
         """Accept on every listening socket, each with its handler, until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._hangups.run)
             with self._accepting:
                 async with trio.open_nursery() as accepting:
-                    for listener, handler in doors:
-                        accepting.start_soon(self._accept, listener, handler, nursery)
+                    for door in doors:
+                        accepting.start_soon(self._accept, door, nursery)
             await trio.sleep_forever()
 
     async def drain(self, patience_s: float) -> None:
@@ -62,35 +79,54 @@ class Server:
                 self._emptied = trio.Event()
                 await self._emptied.wait()
 
-    async def _accept(self, listener: socket.socket, handler: Handler, nursery: trio.Nursery) -> None:
+    async def _accept(self, door: Door, nursery: trio.Nursery) -> None:
+        places: Counter[str] = Counter()
         while True:
-            sock = await _next_client(listener)
-            if len(self._connections) >= self._connections_max:
-                _turn_away(sock, self._connections_max)
-                continue
-            connection = _Connection(sock, handler, self._idle_s)
-            self._connections.add(connection)
-            nursery.start_soon(self._serve_one, connection)
+            sock, place = await _next_client(door.listener)
+            if places.total() >= self._connections_max:
+                _turn_away(sock, door, f"more than {self._connections_max} connections")
+            elif places[place] >= PLACE_CONNECTIONS_MAX and place not in NEAR:
+                _turn_away(sock, door, f"more than {PLACE_CONNECTIONS_MAX} connections from {place}")
+            elif (connection := self._connect(sock, door)) is not None:
+                places[place] += 1
+                nursery.start_soon(self._serve_one, connection, places, place)
 
-    async def _serve_one(self, connection: _Connection) -> None:
+    def _connect(self, sock: socket.socket, door: Door) -> _Connection | None:
+        """None if the client is gone already."""
+        context = door.context()
+        if context is not None:
+            try:
+                sock = context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
+            except OSError:
+                sock.close()
+                return None
+        connection = _Connection(sock, door.handler, self._idle_s)
+        self._connections.add(connection)
+        return connection
+
+    async def _serve_one(self, connection: _Connection, places: Counter[str], place: str) -> None:
         self._hangups.watch(connection.sock, connection.scope.cancel)
         try:
             await connection.serve()
         except OSError:
-            pass  # the client reset the connection: nobody is left to be told
+            pass  # the client reset the connection, or was not let in: nobody is left to be told
         finally:
             self._hangups.unwatch(connection.sock)
             connection.sock.close()
             self._connections.discard(connection)
+            places[place] -= 1
+            if not places[place]:
+                del places[place]
             if not self._connections:
                 self._emptied.set()
 
 
-async def _next_client(listener: socket.socket) -> socket.socket:
+async def _next_client(listener: socket.socket) -> tuple[socket.socket, str]:
+    """A new connection, and the place it comes from; empty for a unix socket."""
     while True:
         await trio.lowlevel.wait_readable(listener)
         try:
-            sock, _ = listener.accept()
+            sock, source = listener.accept()
         except (BlockingIOError, ConnectionAbortedError):
             continue
         except OSError as error:
@@ -100,13 +136,14 @@ async def _next_client(listener: socket.socket) -> socket.socket:
             await trio.sleep(0.1)  # whatever is short now may be there again then
         else:
             sock.setblocking(False)
-            return sock
+            return sock, place_of(source[0]) if source else ""
 
 
-def _turn_away(sock: socket.socket, connections_max: int) -> None:
-    body = f"more than {connections_max} connections; close some or try again\n".encode()
+def _turn_away(sock: socket.socket, door: Door, why: str) -> None:
+    body = f"{why}; close some or try again\n".encode()
     with sock, suppress(OSError):  # it is turned away all the same
-        sock.send(render(Response(HTTPStatus.SERVICE_UNAVAILABLE, body, TEXT), keep_alive=False))
+        if door.context() is None:
+            sock.send(render(Response(HTTPStatus.SERVICE_UNAVAILABLE, body, TEXT), keep_alive=False))
 
 
 class _Connection:
@@ -119,6 +156,7 @@ class _Connection:
         self._handler = handler
         self._idle_s = idle_s
         self._parser = RequestParser()
+        self._secured = isinstance(sock, ssl.SSLSocket)
         self._handling = False
         self._ending = False
 
@@ -145,11 +183,18 @@ class _Connection:
         """Read until a request is complete or can never be; False if the client has closed."""
         self.scope.deadline = trio.current_time() + self._idle_s
         parser, sock = self._parser, self.sock
-        while not parser.complete and parser.fault is None:
+        if self._secured:  # what was received with the last request may wait inside of TLS
+            await trio.lowlevel.checkpoint()
+        else:
             await trio.lowlevel.wait_readable(sock)
+        while not parser.complete and parser.fault is None:
             try:
                 data = sock.recv(RECEIVE_SIZE)
-            except BlockingIOError:
+            except (BlockingIOError, ssl.SSLWantReadError):
+                await trio.lowlevel.wait_readable(sock)
+                continue
+            except ssl.SSLWantWriteError:
+                await trio.lowlevel.wait_writable(sock)
                 continue
             if not data:
                 return False
@@ -181,5 +226,5 @@ class _Connection:
     def _send_some(self, data: bytes | memoryview) -> int:
         try:
             return self.sock.send(data)
-        except BlockingIOError:
+        except (BlockingIOError, ssl.SSLWantWriteError):
             return 0

@@ -12,7 +12,8 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
 HEAD_SIZE_MAX = 16 * 1024
 """Bytes of request line and headers."""
-BODY_SIZE_MAX = 1024 * 1024
+BODY_SIZE_MAX = 128 * 1024
+"""The largest lease that can be asked for is half of it; clients without a token may fill it too."""
 
 JSON = "application/json"
 TEXT = "text/plain; charset=utf-8"
@@ -137,6 +138,8 @@ def _head(status: int, content_type: str, allow: str, keep_alive: bool) -> bytes
     lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}"]
     if allow:
         lines.append(f"Allow: {allow}")
+    if status == HTTPStatus.UNAUTHORIZED:
+        lines.append("WWW-Authenticate: Bearer")
     if not keep_alive:
         lines.append("Connection: close")
     if status != HTTPStatus.NO_CONTENT:

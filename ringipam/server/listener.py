@@ -1,4 +1,4 @@
-"""The doors of the API: the unix socket, which only its owner may open, and loopback TCP."""
+"""The doors of the API: the unix socket, with the mode and group it is given, and TCP."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ BACKLOG = 256
 
 
 @contextmanager
-def unix_listener(path: Path) -> Iterator[socket.socket]:
-    """A listening socket at `path`, mode 0600; removed on exit if it is still this one.
+def unix_listener(path: Path, mode: int = 0o600, group: int | None = None) -> Iterator[socket.socket]:
+    """A listening socket at `path`; removed on exit if it is still this one.
 
-    What a dead daemon left behind is replaced. Raises StoreError if a daemon answers there, or if the path
-    cannot be used.
+    A directory that is made for it lets through whom `mode` lets in. What a dead daemon left behind is replaced.
+    Raises StoreError if a daemon answers there, or if the path cannot be used.
     """
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _make_directory(path.parent, mode, group)
         _remove_stale(path)
-        sock = _bind(path)
+        sock = _bind(path, mode, group)
     except OSError as error:
         raise StoreError(f"cannot listen at {path}: {error.strerror or error}") from None
     mine = path.stat().st_ino
@@ -38,12 +38,28 @@ def unix_listener(path: Path) -> Iterator[socket.socket]:
                 path.unlink()
 
 
-def _bind(path: Path) -> socket.socket:
+def _make_directory(path: Path, mode: int, group: int | None) -> None:
+    if path.is_dir():
+        return
+    path.mkdir(mode=0o700, parents=True)
+    if group is not None:
+        os.chown(path, -1, group)
+    path.chmod(0o700 | (0o010 if mode & 0o070 else 0) | (0o001 if mode & 0o007 else 0))
+
+
+def _bind(path: Path, mode: int, group: int | None) -> socket.socket:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         # Before bind, so that there is no moment in which others could open it (unix(7), NOTES).
         os.fchmod(sock.fileno(), 0o600)
         sock.bind(str(path))
+        try:
+            if group is not None:
+                os.chown(path, -1, group)
+            path.chmod(mode)  # what bind gives is less by the umask
+        except OSError:
+            path.unlink()
+            raise
         sock.listen(BACKLOG)
         sock.setblocking(False)
     except BaseException:
@@ -72,7 +88,7 @@ def _remove_stale(path: Path) -> None:
 
 
 def tcp_listener(endpoint: str) -> socket.socket:
-    """A socket listening on a loopback `HOST:PORT`; raises RingIpamError."""
+    """A socket listening on `HOST:PORT`; raises RingIpamError."""
     host, port = parse_endpoint(endpoint, None)
     if host == "localhost":
         host = "127.0.0.1"  # every client tries it, and ::1 is not everywhere
@@ -80,6 +96,8 @@ def tcp_listener(endpoint: str) -> socket.socket:
         listener = socket.create_server(
             (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=BACKLOG
         )
+    except socket.gaierror as error:
+        raise RingIpamError(f"cannot listen on {endpoint}: {error.strerror}") from None
     except OSError as error:
         raise RingIpamError(f"cannot listen on {endpoint}: {os.strerror(error.errno or 0)}") from None
     listener.setblocking(False)

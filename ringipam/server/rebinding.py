@@ -1,7 +1,8 @@
-"""Keeps web pages away from the API on loopback TCP, which any browser on this host can reach.
+"""Keeps web pages away from the API over TCP, which a browser can reach.
 
 A page can make a browser send requests to 127.0.0.1, directly or by pointing its own name there (DNS
-rebinding). Such requests name the page's host in `Host` or in `Origin`; honest clients name this host.
+rebinding). Such requests name the page's host in `Host` or in `Origin`; honest clients name this host. Beyond
+loopback a browser might have a certificate that admits it, and say where a page comes from in `Origin`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,17 @@ def loopback_only(handler: Handler) -> Handler:
             if value is not None and not _names_loopback(value.decode("latin-1")):
                 body = f"{name.decode().title()} is not a loopback address of this host\n".encode()
                 return Response(HTTPStatus.BAD_REQUEST, body, TEXT)
+        return await handler(request)
+
+    return guarded
+
+
+def no_pages(handler: Handler) -> Handler:
+    """`handler` for requests that no web page began, 400 for all others."""
+
+    async def guarded(request: Request) -> Response:
+        if b"origin" in request.headers:
+            return Response(HTTPStatus.BAD_REQUEST, b"web pages are not served\n", TEXT)
         return await handler(request)
 
     return guarded

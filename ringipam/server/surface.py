@@ -1,38 +1,51 @@
-"""The API of one node, open on its unix socket and, where wanted, on loopback TCP."""
+"""The API of one node, open on its unix socket and, where wanted, over TCP."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
-from socket import socket as Socket  # noqa: N812  # `socket` is the path of it here, as everywhere in the API
 
 import trio
 
 from ringipam.address import Cidr
+from ringipam.config import is_loopback, parse_endpoint
+from ringipam.server.access import Access, with_token
 from ringipam.server.api import Api
-from ringipam.server.connection import Handler, Server
+from ringipam.server.connection import Door, Server
 from ringipam.server.listener import tcp_listener, unix_listener
-from ringipam.server.rebinding import loopback_only
+from ringipam.server.rebinding import loopback_only, no_pages
 from ringipam.server.routes import Asker
 
+OPEN = Access(None, ())
+"""Anybody who can connect."""
 DRAIN_S = 1.0
 """How long requests under way may take to end when the daemon does."""
 
 
 @asynccontextmanager
 async def open_surface(
-    asker: Asker, socket: Path, http: str | None, default_subnet: Cidr, version: str
+    asker: Asker,
+    socket: Path,
+    http: str | None,
+    default_subnet: Cidr,
+    version: str,
+    *,
+    permissions: tuple[int, int | None] = (0o600, None),
+    access: Callable[[], Access] = lambda: OPEN,
 ) -> AsyncIterator[None]:
     """Serves inside the `async with` block; raises RingIpamError if a door cannot be opened.
 
-    At the end of the block requests under way get a moment to end; those that go on waiting are withdrawn.
+    `permissions` are the socket's mode and group; `access` says, for each connection, who may come in by `http`. At
+    the end of the block requests under way get a moment to end; those that go on waiting are withdrawn.
     """
     handle = Api(asker, default_subnet, version).handle
     with ExitStack() as stack:
-        doors: list[tuple[Socket, Handler]] = [(stack.enter_context(unix_listener(socket)), handle)]
+        doors = [Door(stack.enter_context(unix_listener(socket, *permissions)), handle)]
         if http is not None:
-            doors.append((stack.enter_context(tcp_listener(http)), loopback_only(handle)))
+            keep_off = loopback_only if is_loopback(parse_endpoint(http, None)[0]) else no_pages
+            guarded = keep_off(with_token(handle, access))
+            doors.append(Door(stack.enter_context(tcp_listener(http)), guarded, lambda: access().context))
         server = Server()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(server.serve, doors)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
+import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -114,6 +116,14 @@ def test_a_client_that_waits_does_not_keep_the_daemon_from_ending(launch: Launch
         ["--iprange", "10.32.0.1/12"],
         ["--iprange", "10.32.0.0/12", "--subnet", "10.0.0.0/24"],
         ["--iprange", "10.32.0.0/12", "--http", "0.0.0.0:6784"],
+        ["--iprange", "10.32.0.0/12", "--http", "0.0.0.0:6784", "--http-cert", "c", "--http-key", "k"],
+        ["--iprange", "10.32.0.0/12", "--http", "127.0.0.1:6784", "--http-cert", "c"],
+        ["--iprange", "10.32.0.0/12", "--http", "127.0.0.1:6784", "--http-ca", "c"],
+        ["--iprange", "10.32.0.0/12", "--http-token-file", "t"],
+        ["--iprange", "10.32.0.0/12", "--socket-mode", "0066"],
+        ["--iprange", "10.32.0.0/12", "--socket-mode", "rw"],
+        ["--iprange", "10.32.0.0/12", "--socket-group", "no such group"],
+        ["--iprange", "10.32.0.0/12", "--socket", "http://host:1"],
         ["--iprange", "10.32.0.0/12", "--listen", "0.0.0.0:6783"],
         ["--iprange", "10.32.0.0/12", "--init", "sometimes"],
         ["--iprange", "10.32.0.0/12", "--exclude", "10.0.0.1"],
@@ -147,6 +157,25 @@ def complaint(process: subprocess.Popen[str]) -> str:
     assert "Traceback" not in err
     [line] = [line for line in err.splitlines() if line.startswith("ringipam: ")]
     return line
+
+
+@pytest.mark.parametrize(("content", "mode"), [("x" * 32, 0o640), ("short", 0o600), ("", 0o600), ("ä" * 32, 0o600)])
+def test_a_useless_token_file_is_one_line_and_exit_status_1(
+    launch: Launch, tmp_path: Path, content: str, mode: int
+) -> None:
+    (tmp_path / "token").write_text(content)
+    (tmp_path / "token").chmod(mode)
+
+    token = ("--http-token-file", str(tmp_path / "token"))
+    said = complaint(launch("--iprange", "10.32.0.0/12", "--http", "127.0.0.1:0", *token))
+
+    assert f"--http-token-file {tmp_path}/token" in said
+
+
+def test_the_socket_of_a_daemon_has_the_mode_it_is_given(launch: Launch, tmp_path: Path) -> None:
+    next_line(launch("--iprange", "10.32.0.0/12", "--socket-mode", "0660", "--socket-group", str(os.getegid())))
+
+    assert stat.filemode((tmp_path / "s").stat().st_mode) == "srw-rw----"
 
 
 def test_a_second_daemon_on_one_socket_refuses_and_the_first_goes_on(launch: Launch, tmp_path: Path) -> None:

@@ -182,6 +182,7 @@ class Lab:
         self._prefix = f"ri{os.getpid()}x{next(_serial)}"
         self.switch = f"{self._prefix}-sw"
         self.password = directory / "password"
+        self.password.touch(0o600)
         self.password.write_text("correct horse battery staple\n")
         self.hosts = [Host(self, n, f"{self._prefix}-h{n}", directory / f"h{n}") for n in range(1, hosts + 1)]
 

@@ -14,7 +14,14 @@ from ringipam.codec import FRAME_BYTES_MAX, frame
 from ringipam.core.events import LinkDown, LinkUp, Received
 from ringipam.errors import PeerError
 from ringipam.messages import Envelope, Hello, Offer, Refused
-from ringipam.runtime.link import QUEUE_BYTES_MAX, Link, LinkEvent
+from ringipam.runtime.link import (
+    BYTES_BURST,
+    FRAMES_BURST,
+    FRAMES_PER_S,
+    QUEUE_BYTES_MAX,
+    Link,
+    LinkEvent,
+)
 
 HELLO = Hello(1, 1, "host2.77c1", "10.0.0.0/8", "", ":6783", 1, False, 1)
 LARGE = Envelope(bytes(8), Offer(tuple(range(2**62, 2**62 + 9_000))))
@@ -246,3 +253,57 @@ async def test_many_frames_at_once_let_other_tasks_have_their_turn() -> None:
         nursery.cancel_scope.cancel()
 
     assert turns >= 499
+
+
+async def test_a_peer_that_floods_is_read_at_its_pace_and_keeps_its_link(mock_clock: MockClock) -> None:
+    talk, other = Conversation(), Conversation()
+    flood = frame(Refused("")) * (FRAMES_BURST + 3 * FRAMES_PER_S)
+
+    async with talk.running(), other.running():
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(talk.far.send_all, flood)
+            await trio.testing.wait_all_tasks_blocked()
+            # The clock stands still: the flood has used up what it may say at once.
+            assert FRAMES_BURST <= len(talk.delivered) <= FRAMES_BURST + 2
+
+            await other.far.send_all(frame(HELLO))
+            await trio.testing.wait_all_tasks_blocked()
+            assert other.delivered[-1] == Received(1, HELLO)
+
+            for _ in range(3 * FRAMES_PER_S):
+                mock_clock.jump(1 / FRAMES_PER_S)
+                await trio.testing.wait_all_tasks_blocked()
+        await talk.far.aclose()
+        await other.far.aclose()
+
+    assert talk.delivered.count(Received(1, Refused(""))) == FRAMES_BURST + 3 * FRAMES_PER_S
+    assert talk.delivered[-1] == LinkDown(1, "the other side closed the connection")
+
+
+async def test_a_flood_of_bytes_is_held_back_too(mock_clock: MockClock) -> None:
+    talk = Conversation()
+    allowed = BYTES_BURST // len(frame(LARGE))
+
+    async with talk.running():
+        await talk.far.send_all(frame(LARGE) * (allowed + 20))
+        await trio.testing.wait_all_tasks_blocked()
+        assert allowed <= talk.delivered.count(Received(1, LARGE)) <= allowed + 1
+        talk.link.drop("the test is over")
+
+
+async def test_what_waits_is_bounded_while_a_flood_is_held_back(mock_clock: MockClock) -> None:
+    """Back-pressure: the stream is not read while its sender has to wait."""
+    talk = Conversation(lockstep=True)
+    flood = frame(Refused("x")) * (2 * FRAMES_BURST)
+    sent = trio.Event()
+
+    async def send() -> None:
+        await talk.far.send_all(flood)
+        sent.set()
+
+    async with talk.running() as _, trio.open_nursery() as nursery:
+        nursery.start_soon(send)
+        await trio.testing.wait_all_tasks_blocked()
+        assert not sent.is_set()
+        nursery.cancel_scope.cancel()
+        talk.link.drop("the test is over")

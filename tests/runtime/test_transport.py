@@ -18,6 +18,7 @@ from ringipam.core.events import DialFailed, LinkDown, LinkUp, Received
 from ringipam.errors import RequestError
 from ringipam.messages import Envelope, Hello, Offer, Refused
 from ringipam.runtime import link as link_module
+from ringipam.runtime import strangers as strangers_module
 from ringipam.runtime import tls, transport
 from ringipam.runtime.link import LinkEvent
 from ringipam.runtime.ratelimit import RateLimitedLog
@@ -33,8 +34,9 @@ class Side:
 
     def __init__(self, listener: trio.SocketListener, contexts: tls.Contexts | None) -> None:
         self.host, self.port = bound_to(listener)
+        self.contexts = contexts
         self.address = format_endpoint(self.host, self.port)
-        self.transport = Transport([listener], contexts, RateLimitedLog(logging.getLogger("ringipam")))
+        self.transport = Transport([listener], lambda: contexts, RateLimitedLog(logging.getLogger("ringipam")))
         self.delivered: list[LinkEvent] = []
         self._news = trio.Event()
 
@@ -257,7 +259,7 @@ async def test_a_stranger_that_never_finishes_tls_is_dropped(tmp_path: Path, mon
 
 async def test_silent_strangers_do_not_keep_a_peer_out(secured: tls.Contexts | None) -> None:
     async with side(secured) as a, side(secured) as b:
-        strangers = [await b.stranger() for _ in range(transport.STRANGERS_MAX + 20)]
+        strangers = [await b.stranger() for _ in range(strangers_module.PLACE_STRANGERS_MAX + 20)]
         async with linked(a, b):
             assert (await b.until(Received)).message == HELLO
 
@@ -271,7 +273,7 @@ async def test_no_more_than_so_many_links(monkeypatch: pytest.MonkeyPatch, caplo
         stranger = await b.stranger()
         await closed(stranger)
 
-        assert "there are 1 already" in caplog.text
+        assert "there are 1 links already" in caplog.text
 
 
 async def test_a_peer_that_reads_nothing_holds_up_nobody() -> None:
@@ -290,3 +292,91 @@ async def test_a_peer_that_reads_nothing_holds_up_nobody() -> None:
 
         assert (await b.until(Received)).message == Refused("quick")
         await stuck.aclose()
+
+
+async def test_a_peer_that_floods_holds_up_nobody_and_keeps_its_link(secured: tls.Contexts | None) -> None:
+    async with side(secured) as a, side(secured) as b, side(secured) as c, linked(a, c) as (near, far):
+
+        async def flood() -> None:
+            while True:
+                for _ in range(500):  # 500 at once, and more as they leave: its own queue stays short of its limit
+                    a.transport.send(near, HELLO)
+                while a.transport._links[near]._queue_bytes:
+                    await trio.lowlevel.checkpoint()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(flood)
+            for number in range(20):
+                async with linked(b, c) as (other, _):
+                    b.transport.send(other, Refused(f"message {number}"))
+                    await c.until(Received, lambda event, text=f"message {number}": event.message == Refused(text))
+                    b.transport.close(other, "done")
+                    await b.until(LinkDown, lambda event, other=other: event.link == other)
+                    b.delivered.clear()
+            nursery.cancel_scope.cancel()
+
+        assert LinkDown not in [type(event) for event in c.delivered if event.link == far]
+
+
+async def test_one_host_cannot_take_the_places_of_another(tmp_path: Path) -> None:
+    """The stranger that came first, from elsewhere, is served although another host opens all it can."""
+    async with side(credentials(tmp_path / "node", "correct horse")) as a:
+        first = await trio.open_tcp_stream(a.host, a.port, local_address="127.0.0.2")
+        flood = [await a.stranger() for _ in range(strangers_module.STRANGERS_MAX + 20)]
+        for stream in flood[:20]:
+            await closed(stream)
+
+        assert a.contexts is not None
+        secured = trio.SSLStream(first, a.contexts[1], https_compatible=True)
+        await secured.send_all(frame(HELLO))
+
+        assert (await a.until(Received)).message == HELLO
+        await trio.aclose_forcefully(secured)
+        for stream in flood[20:]:
+            await trio.aclose_forcefully(stream)
+
+
+async def test_a_host_that_connects_without_end_waits_for_its_turn_and_another_does_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(strangers_module, "PLACE_BURST", 3)
+    monkeypatch.setattr(strangers_module, "PLACE_RATE", 1e-6)
+    async with side() as a:
+        hasty = [await a.stranger() for _ in range(5)]
+        for stream in hasty:
+            await stream.send_all(frame(HELLO))
+        other = await trio.open_tcp_stream(a.host, a.port, local_address="127.0.0.2")
+        await other.send_all(frame(Refused("from elsewhere")))
+
+        await a.until(Received, lambda event: event.message == Refused("from elsewhere"))
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        assert sum(event == LinkUp(event.link, "", "127.0.0.1") for event in a.delivered if type(event) is LinkUp) == 3
+        for stream in (*hasty, other):
+            await stream.aclose()
+
+
+async def test_one_host_has_no_more_than_so_many_links(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(strangers_module, "PLACE_LINKS_MAX", 1)
+    async with side() as a, side() as b, linked(a, b):
+        await closed(await b.stranger())
+        assert "there are 1 links from 127.0.0.1 already" in caplog.text
+
+        elsewhere = await trio.open_tcp_stream(b.host, b.port, local_address="127.0.0.2")
+        await elsewhere.send_all(frame(HELLO))
+        await b.until(LinkUp, lambda event: event.host == "127.0.0.2")
+        await elsewhere.aclose()
+
+
+@pytest.mark.parametrize(
+    ("host", "place"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+    ],
+)
+def test_a_host_of_ipv6_is_counted_by_its_network(host: str, place: str) -> None:
+    assert strangers_module.place_of(host) == place

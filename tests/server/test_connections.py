@@ -12,7 +12,7 @@ from asking import UNIVERSE, Book
 from speaking import Speaker
 
 from ringipam.core.events import Allocate
-from ringipam.server.connection import CONNECTIONS_MAX, IDLE_S, SEND_S, Server
+from ringipam.server.connection import CONNECTIONS_MAX, IDLE_S, SEND_S, Door, Server
 from ringipam.server.http import TEXT, Request, Response
 from ringipam.server.listener import tcp_listener, unix_listener
 from ringipam.server.surface import open_surface
@@ -121,7 +121,7 @@ async def test_an_answer_that_nobody_reads_does_not_hold_the_connection_for_ever
 
     with unix_listener(tmp_path / "s") as listener:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(Server().serve, [(listener, flood)])
+            nursery.start_soon(Server().serve, [Door(listener, flood)])
             async with await trio.open_unix_socket(tmp_path / "s") as stream:
                 await stream.send_all(b"GET / HTTP/1.1\r\n\r\n")
                 await trio.sleep(SEND_S + 1)
@@ -135,7 +135,7 @@ async def test_one_connection_too_many_is_told_so(tmp_path: Path) -> None:
 
     with unix_listener(tmp_path / "s") as listener:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(Server(connections_max=2).serve, [(listener, answer)])
+            nursery.start_soon(Server(connections_max=2).serve, [Door(listener, answer)])
             async with await trio.open_unix_socket(tmp_path / "s") as first:
                 async with (
                     await trio.open_unix_socket(tmp_path / "s"),

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import socket
 import stat
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -18,6 +23,44 @@ def test_only_the_owner_may_open_the_socket_and_its_directory(tmp_path: Path) ->
     with unix_listener(path):
         assert stat.filemode(path.stat().st_mode) == "srw-------"
         assert stat.filemode(path.parent.stat().st_mode) == "drwx------"
+
+
+@pytest.mark.parametrize(
+    ("mode", "shown", "directory"), [(0o660, "srw-rw----", "drwx--x---"), (0o666, "srw-rw-rw-", "drwx--x--x")]
+)
+def test_the_socket_has_the_mode_it_is_given_whatever_the_umask(
+    tmp_path: Path, mode: int, shown: str, directory: str
+) -> None:
+    path = tmp_path / "run" / "s"
+    before = os.umask(0o077)
+    try:
+        with unix_listener(path, mode):
+            assert stat.filemode(path.stat().st_mode) == shown
+            assert stat.filemode(path.parent.stat().st_mode) == directory
+    finally:
+        os.umask(before)
+
+
+@pytest.mark.root
+def test_the_group_of_the_socket_may_open_it_and_others_may_not(tmp_path: Path) -> None:
+    path = Path(tempfile.mkdtemp(dir="/tmp")) / "run" / "s"  # below tmp_path nobody else may look
+    path.parent.parent.chmod(0o755)
+    try:
+        with unix_listener(path, 0o660, 12345):
+            assert (path.stat().st_gid, path.parent.stat().st_gid) == (12345, 12345)
+            assert opens(path, group=12345)
+            assert not opens(path, group=12346)
+    finally:
+        shutil.rmtree(path.parent.parent)
+
+
+def opens(path: Path, group: int) -> bool:
+    """Whether a user of no name in `group` can connect."""
+    become = f"import os, socket; os.setgroups([]); os.setgid({group}); os.setuid(54321)"
+    connect = f"socket.socket(socket.AF_UNIX).connect({str(path)!r})"
+    done = subprocess.run([sys.executable, "-c", f"{become}; {connect}"], capture_output=True, check=False)
+    assert done.returncode == 0 or b"PermissionError" in done.stderr
+    return done.returncode == 0
 
 
 def test_a_directory_that_exists_keeps_its_mode(tmp_path: Path) -> None:
