@@ -28,6 +28,7 @@ from ringipam.core.events import (
     Leases,
     LinkDown,
     LinkUp,
+    NotUnderstood,
     Prime,
     Received,
     Release,
@@ -118,6 +119,8 @@ class Peer:
         match event:
             case Received(link, message):
                 self._receive(link, message)
+            case NotUnderstood(link, kind):
+                self._links.not_understood(link, kind)
             case Asked(request, verb):
                 self._ask(request, verb)
             case DeadlinePassed():

@@ -222,7 +222,8 @@ class State:
         self.conflicts[start, end] = conflict
         self.change(PutConflict(conflict))
         self.rows(self.space.remove(start, end))
-        self.log("error", f"conflict over {self.describe(start, end)}: {source} says {peers[1]} owns it")
+        text = f"conflict over {self.describe(start, end)}: {source} says {peers[1]} owns it"
+        self.log("error", text, source, "conflict")
 
     def _leases_within(self, start: int, end: int) -> list[Lease]:
         if end - start < len(self.leases):
@@ -287,14 +288,14 @@ class State:
     def reply(self, request: int, answer: Answer) -> None:
         self._effects.append(Reply(request, answer))
 
-    def log(self, level: str, text: str) -> None:
-        self._effects.append(Log(level, text))
+    def log(self, level: str, text: str, peer: str = "", kind: str = "") -> None:
+        self._effects.append(Log(level, text, peer, kind))
 
     def warn(self, key: str, text: str) -> None:
-        """Log a warning and show it in `status`, once."""
+        """Log a warning and show it in `status`, once. The first word of `key` is its kind."""
         if self.warnings.get(key) != text:
             self.warnings[key] = text
-            self.log("warning", text)
+            self.log("warning", text, kind=key.partition(" ")[0])
 
     def found(self, cluster: str, segments: tuple[Segment, ...]) -> None:
         """A ring exists from now on: `segments` is what is known of it."""
