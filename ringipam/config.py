@@ -21,6 +21,7 @@ TIMEOUT_S = 30.0
 """How long an allocation, a claim or a prime may wait, unless told otherwise."""
 TIMEOUT_S_MAX = 3600.0
 """Whoever waits longer has forgotten that they wait; the same limit holds on every surface."""
+LOG_FORMATS = ("text", "json")
 
 
 class Mode(Enum):
@@ -137,6 +138,8 @@ class Config:
     key: Path | None = None
     insecure: bool = False
     peers: tuple[str, ...] = ()
+    log_format: str = "text"
+    """Of the lines on standard error: one of `LOG_FORMATS`."""
     quarantine_s: float = 30.0
     """How long a freed address rests before it is issued again, if others are free."""
 
@@ -153,6 +156,8 @@ class Config:
             parse_endpoint(peer)
         self._check_endpoints()
         parse_init(self.init, self.peers)
+        if self.log_format not in LOG_FORMATS:
+            raise RequestError(f"--log-format is {' or '.join(LOG_FORMATS)}, not {self.log_format!r}")
         if not 0 <= self.quarantine_s <= 86_400:
             raise RequestError(f"quarantine_s is 0 to 86400 seconds, not {self.quarantine_s}")
 
