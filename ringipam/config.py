@@ -22,6 +22,7 @@ TIMEOUT_S = 30.0
 """How long an allocation, a claim or a prime may wait, unless told otherwise."""
 TIMEOUT_S_MAX = 3600.0
 """Whoever waits longer has forgotten that they wait; the same limit holds on every surface."""
+LOG_FORMATS = ("text", "json")
 
 
 PATHS = (
@@ -155,6 +156,8 @@ class Config:
     peers: tuple[str, ...] = ()
     on_restart: str = "trust"
     """`verify`: after a start nothing is issued before one peer has confirmed that the data is current."""
+    log_format: str = "text"
+    """Of the lines on standard error: one of `LOG_FORMATS`."""
     quarantine_s: float = 30.0
     """How long a freed address rests before it is issued again, if others are free."""
 
@@ -176,6 +179,8 @@ class Config:
         parse_init(self.init, self.peers)
         if self.on_restart not in ("trust", "verify"):
             raise RequestError(f"--on-restart takes trust or verify, not {self.on_restart!r}")
+        if self.log_format not in LOG_FORMATS:
+            raise RequestError(f"--log-format is {' or '.join(LOG_FORMATS)}, not {self.log_format!r}")
         if not 0 <= self.quarantine_s <= 86_400:
             raise RequestError(f"quarantine_s is 0 to 86400 seconds, not {self.quarantine_s}")
 

@@ -3,46 +3,62 @@
 from __future__ import annotations
 
 import logging
-import os
 import signal
-import socket
-import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import trio
 
 from ringipam.config import Config
 from ringipam.core.events import Show
 from ringipam.errors import RingIpamError
+from ringipam.journal import WINDOW_S, Journal, open_journal
 from ringipam.runtime.node import Node, open_node
 from ringipam.runtime.rotation import LOOK_S, Rotated
+from ringipam.sdnotify import is_wanted, notify, watchdog_s
 from ringipam.server import access
 from ringipam.server.surface import open_surface
 from ringipam.version import release
 
+STATUS_S = 10.0
+"""How often the service manager is told what the daemon does, unless a watchdog asks more often."""
 
-def run(config: Config) -> None:
-    """Serve until SIGTERM or SIGINT. Raises RingIpamError if that cannot begin, or goes on no longer."""
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(message)s")
+logger = logging.getLogger("ringipam")
+
+
+def run(config: Config) -> int:
+    """Serve until SIGTERM or SIGINT; the exit status.
+
+    If that cannot begin, or goes on no longer, it raises RingIpamError where people read the log, and else logs why.
+    """
+    journal = open_journal(config.log_format)
     failure: RingIpamError | None = None
     try:
-        trio.run(_serve, config)
+        trio.run(_serve, config, journal)
     except* RingIpamError as group:
         failure = _first(group)
-    if failure is not None:  # raised out here, as `except*` would wrap it in a group again
-        raise failure
+    journal.tell_left_out(all_of_them=True)
+    if failure is None:
+        return 0
+    if not journal.for_machines:
+        raise failure  # out here, as `except*` would wrap it in a group again
+    logger.critical("%s", " ".join(failure.message.split()))
+    return 1
 
 
-async def _serve(config: Config) -> None:
+async def _serve(config: Config, journal: Journal) -> None:
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async with open_node(config) as node, _open_doors(config, node):
-            print("\n".join(await _greeting(config, node)), flush=True)
-            notify("READY=1")
+        async with open_node(config) as node, _open_doors(config, node), trio.open_nursery() as nursery:
+            await _greet(config, node, journal)
+            notify("READY=1", await _state(node))
+            nursery.start_soon(_tell_left_out, journal)
+            if is_wanted():
+                nursery.start_soon(_report, node)
             async for number in signals:
-                logging.getLogger("ringipam").info("stopping: %s", signal.Signals(number).name)
+                logger.info("stopping: %s", signal.Signals(number).name)
                 break
-            notify("STOPPING=1")
+            notify("STOPPING=1", "STATUS=answering whoever waits")
+            nursery.cancel_scope.cancel()
             await node.close()  # while the API is open, so that whoever waits is told
 
 
@@ -73,6 +89,46 @@ async def _keep_looking(rotated: Rotated[access.Access]) -> None:
         await rotated.look(trio.to_thread.run_sync)
 
 
+async def _report(node: Node) -> None:
+    """Tell the service manager how the node is, as long as it can say so: what does not answer is not alive.
+
+    A node that refuses requests because of its disk answers all the same: a restart would not mend the disk.
+    """
+    interval_s = watchdog_s()
+    alive = ("WATCHDOG=1",) if interval_s is not None else ()
+    while True:
+        await trio.sleep(STATUS_S if interval_s is None else interval_s / 2)
+        with suppress(RingIpamError):
+            notify(await _state(node), *alive)
+
+
+async def _state(node: Node) -> str:
+    """One line that says what the node is doing; it comes from the core, not from memory."""
+    status = await node.ask(Show.STATUS)
+    assert isinstance(status, dict)
+    peers = status["peers"]
+    assert isinstance(peers, dict)
+    text = (
+        f"{status['state']}: {status['leases']} leases, {status['free']} addresses free, {peers['alive']} peers alive"
+    )
+    return "STATUS=" + " ".join(f"{text}; {status['reason']}".split() if status["reason"] else [text])
+
+
+async def _tell_left_out(journal: Journal) -> None:
+    while True:
+        await trio.sleep(WINDOW_S)
+        journal.tell_left_out()
+
+
+async def _greet(config: Config, node: Node, journal: Journal) -> None:
+    """Say who is there: to people on standard output, to machines in the log."""
+    for line in await _greeting(config, node):
+        if journal.for_machines:
+            logger.info("%s", line)
+        else:
+            print(line, flush=True)
+
+
 async def _greeting(config: Config, node: Node) -> list[str]:
     """Who and where this node is and, on a ring of one, how others join it."""
     status = await node.ask(Show.STATUS)
@@ -100,19 +156,6 @@ def _invitation(config: Config, node: Node) -> str:
         "without credentials this is a ring of one host; for others to join, start it with --password-file FILE,"
         f" and each of them with: {join} --password-file FILE {config.name}:{port}"
     )
-
-
-def notify(state: str) -> None:
-    """Tell the service manager, if there is one (sd_notify(3))."""
-    path = os.environ.get("NOTIFY_SOCKET")
-    if not path:
-        return
-    address = "\0" + path[1:] if path.startswith("@") else path
-    try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as manager:
-            manager.sendto(state.encode(), address)
-    except OSError as error:
-        logging.getLogger("ringipam").warning("cannot notify the service manager at %s: %s", path, error.strerror)
 
 
 def _first(group: BaseExceptionGroup[RingIpamError]) -> RingIpamError:

@@ -1,6 +1,6 @@
 """What peers say to each other. Plain values; how they become bytes is the codec's business.
 
-A field that may grow later is added at the end: receivers ignore what they do not know.
+A field that may grow later is added at the end: receivers ignore what they do not know (docs/design.md, "Versions").
 """
 
 from __future__ import annotations

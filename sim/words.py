@@ -27,6 +27,7 @@ from ringipam.core.events import (
     LinkDown,
     LinkUp,
     Log,
+    NotUnderstood,
     Persist,
     Rebuild,
     Received,
@@ -81,6 +82,8 @@ class Words:
                 return f"could not connect to {address}: {reason}"
             case Received(link, message):
                 return f"receives from {self._links.get(link, '?')}: {self.message(message)}"
+            case NotUnderstood(link, kind):
+                return f"receives from {self._links.get(link, '?')} what only a newer peer knows: kind {kind}"
             case DeadlinePassed():
                 return "a deadline of its own has passed"
 

@@ -40,6 +40,7 @@ def add_commands(commands: Commands[argparse.ArgumentParser]) -> None:
         ("--ca", "FILE", "certificate of your own authority, with --cert and --key"),
         ("--cert", "FILE", "this host's certificate"),
         ("--key", "FILE", "its private key"),
+        ("--log-format", "FORMAT", "of the lines on standard error: text, or json for an object a line"),
         ("--config", "FILE", "settings in TOML under the names of these options; options given here come first"),
     ):
         parser.add_argument(flag, metavar=metavar, help=text)
@@ -63,8 +64,7 @@ def _launch(options: argparse.Namespace) -> int:
         return 2
     from ringipam.daemon import run
 
-    run(config)
-    return 0
+    return run(config)
 
 
 def _config(settings: dict[str, object]) -> Config:

@@ -17,7 +17,7 @@ import msgpack
 from ringipam.codec.bodies import BODIES
 from ringipam.codec.limits import ADDRESS_MAX, COUNT_MAX, FRAME_BYTES_MAX, RANDOM_MAX, REASON_LENGTH_MAX, SECONDS_MAX
 from ringipam.codec.messages import MESSAGE_OF_NUMBER, MESSAGE_OF_TYPE, MESSAGES
-from ringipam.codec.wire import Reader
+from ringipam.codec.wire import Reader, UnknownKindError
 from ringipam.errors import PeerError, RequestError
 from ringipam.messages import Message
 
@@ -31,6 +31,7 @@ __all__ = [
     "RANDOM_MAX",
     "REASON_LENGTH_MAX",
     "SECONDS_MAX",
+    "UnknownKindError",
     "decode",
     "encode",
     "frame",
@@ -67,7 +68,10 @@ def encode(message: Message) -> bytes:
 
 
 def decode(payload: bytes) -> Message:
-    """The message that `payload` stands for, every value checked; raises PeerError."""
+    """The message that `payload` stands for, every value checked; raises PeerError.
+
+    UnknownKindError, which is one too, says that a newer release may have meant something by it.
+    """
     if len(payload) > FRAME_BYTES_MAX:
         raise PeerError(f"a payload of {len(payload)} bytes; {FRAME_BYTES_MAX} are allowed")
     reader = Reader(payload)

@@ -34,6 +34,14 @@ PEER_PATTERN = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9_])?\.[
 _INT_MAX = (1 << 63) - 1
 
 
+class UnknownKindError(PeerError):
+    """What was sent may be in order, but is of a kind that a newer release has added, or nobody has."""
+
+    def __init__(self, kind: int) -> None:
+        super().__init__(f"unknown kind of message: {kind}")
+        self.kind = kind
+
+
 class Kind(NamedTuple):
     """How one kind of message or body travels."""
 
@@ -69,12 +77,12 @@ class Reader:
         self.peers: list[str] = []
 
     def one_of(self, kinds: dict[int, Kind]) -> Any:
-        """An array that begins with the number of one of `kinds`."""
+        """An array that begins with the number of one of `kinds`; raises UnknownKindError on another."""
         length = self._array()
         number = self.uint(COUNT_MAX)
         kind = kinds.get(number)
         if kind is None:
-            raise PeerError(f"unknown kind of message: {number}")
+            raise UnknownKindError(number)
         self._check_length(length - 1, kind.fields)
         value = kind.decode(self)
         self.skip(length - 1 - kind.fields)

@@ -211,11 +211,19 @@ class Received:
 
 
 @dataclass(frozen=True, slots=True)
+class NotUnderstood:
+    """A message came, or an envelope around a body, of a kind that this release has no name for."""
+
+    link: int
+    kind: int
+
+
+@dataclass(frozen=True, slots=True)
 class DeadlinePassed:
     """`Peer.deadline` has come."""
 
 
-Event = Asked | Cancelled | LinkUp | LinkDown | DialFailed | Received | DeadlinePassed
+Event = Asked | Cancelled | LinkUp | LinkDown | DialFailed | Received | NotUnderstood | DeadlinePassed
 
 # ── effects ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -262,6 +270,10 @@ class Log:
 
     level: str
     text: str
+    peer: str = ""
+    """Whom it is about, if it is about one."""
+    kind: str = ""
+    """Lines of one kind share a limit of how many are written in a while."""
 
 
 @dataclass(frozen=True, slots=True)

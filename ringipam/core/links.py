@@ -25,6 +25,8 @@ class _Link:
     peer: str = ""
     """Who its other end says it is, welcome or not; "" until it has greeted."""
     hello: Hello | None = None
+    ignored: int = 0
+    """Messages of kinds that this release does not know."""
 
 
 @dataclass(slots=True)
@@ -83,6 +85,14 @@ class Links:
         hello = self._links[self._by_peer[peer]].hello
         assert hello is not None
         return hello
+
+    def protocol(self, peer: str) -> int:
+        """The version that the link to a linked peer speaks: the newest that both ends know."""
+        return min(PROTOCOL_MAX, self.hello(peer).protocol_max)
+
+    def ignored(self, peer: str) -> int:
+        """How many messages of unknown kinds came over the link of a linked peer."""
+        return self._links[self._by_peer[peer]].ignored
 
     def configured(self) -> dict[str, str]:
         """The addresses this peer was launched with → who answered there, or "": the electorate of a new ring.
@@ -310,7 +320,12 @@ class Links:
         state = self._state
         name = name_of(hello.peer)
         if hello.protocol_min > PROTOCOL_MAX or hello.protocol_max < PROTOCOL_MIN:
-            return f"{name} speaks protocol {hello.protocol_min} to {hello.protocol_max}, this host {PROTOCOL_MAX}"
+            here = name_of(state.me)
+            older, newer = (here, name) if hello.protocol_min > PROTOCOL_MAX else (name, here)
+            return (
+                f"{name} speaks protocols {hello.protocol_min} to {hello.protocol_max}, {here} {PROTOCOL_MIN} to"
+                f" {PROTOCOL_MAX}: upgrade ringipam on {older}, or put back on {newer} the release that it ran before"
+            )
         if hello.universe != state.universe_text:
             return f"{name} manages {hello.universe}, this host {state.universe}: launch both with the same --iprange"
         if state.cluster and hello.cluster and hello.cluster != state.cluster:
@@ -324,7 +339,7 @@ class Links:
     def _refuse(self, link: int, peer: str, reason: str) -> None:
         state = self._state
         if self.refusals.get(peer) != reason:
-            state.log("error", f"refusing {peer}: {reason}")
+            state.log("error", f"refusing {peer}: {reason}", peer, "refusing")
         self.refusals[peer] = reason
         if len(self.refusals) > REFUSALS_MAX:
             del self.refusals[next(iter(self.refusals))]
@@ -339,6 +354,24 @@ class Links:
             target.delay_ms = state.settings.refused_redial_ms
         self._close(link, reason)
 
+    def not_understood(self, link: int, kind: int) -> None:
+        """A message of a kind that this release does not know: ignored from a newer peer (design.md, "Gossip").
+
+        Raises PeerError if it comes from any other.
+        """
+        entry = self._links.get(link)
+        if entry is None:
+            return
+        if entry.hello is None or entry.hello.protocol_max <= PROTOCOL_MAX:
+            raise PeerError(f"a message of kind {kind}, which no protocol that it speaks has")
+        entry.ignored += 1
+        if entry.ignored == 1:
+            text = (
+                f"{entry.peer} speaks protocol {entry.hello.protocol_max}, this host {PROTOCOL_MAX}: what is new in it"
+                " is ignored until this host is upgraded too"
+            )
+            self._state.log("info", text, entry.peer, "newer")
+
     def refused(self, link: int, reason: str) -> None:
         """The other side refuses us; it said why. Of somebody who has not greeted that means nothing."""
         entry = self._links.get(link)
@@ -347,7 +380,7 @@ class Links:
         who = entry.peer
         if who not in self.refusals:
             self.refusals[who] = f"{who} refuses this host: {reason}"
-            self._state.log("error", self.refusals[who])
+            self._state.log("error", self.refusals[who], who, "refused")
         target = self._targets.get(entry.dialled)
         if target is not None:
             target.delay_ms = self._state.settings.refused_redial_ms

@@ -30,6 +30,7 @@ from ringipam.core.events import (
     Leave,
     LinkDown,
     LinkUp,
+    NotUnderstood,
     Prime,
     Received,
     Rejoin,
@@ -149,6 +150,8 @@ class Peer:
         match event:
             case Received(link, message):
                 self._receive(link, message)
+            case NotUnderstood(link, kind):
+                self._links.not_understood(link, kind)
             case Asked(request, verb):
                 self._ask(request, verb)
             case DeadlinePassed():

@@ -373,7 +373,8 @@ class State:
         self.change(PutConflict(conflict))
         self.rows(self.space.remove(start, end))
         told = f"{source} ({self.via})" if self.via else source
-        self.log("error", f"conflict over {self.describe(start, end)}: {told} says {peers[1]} owns it")
+        text = f"conflict over {self.describe(start, end)}: {told} says {peers[1]} owns it"
+        self.log("error", text, source, "conflict")
 
     def regain(self, start: int, end: int) -> None:
         """What of `[start, end)` is possessed again may be issued, after a rest."""
@@ -493,14 +494,14 @@ class State:
     def reply(self, request: int, answer: Answer) -> None:
         self._effects.append(Reply(request, answer))
 
-    def log(self, level: str, text: str) -> None:
-        self._effects.append(Log(level, text))
+    def log(self, level: str, text: str, peer: str = "", kind: str = "") -> None:
+        self._effects.append(Log(level, text, peer, kind))
 
     def warn(self, key: str, text: str) -> None:
-        """Log a warning and show it in `status`, once."""
+        """Log a warning and show it in `status`, once. The first word of `key` is its kind."""
         if self.warnings.get(key) != text:
             self.warnings[key] = text
-            self.log("warning", text)
+            self.log("warning", text, kind=key.partition(" ")[0])
 
     def found(self, cluster: str, segments: tuple[Segment, ...]) -> None:
         """A ring exists from now on: `segments` is what is known of it."""

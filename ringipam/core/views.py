@@ -125,6 +125,7 @@ class Views:
         for member in sorted(state.members.all()):
             if member.peer == state.me or (member.standing.gone and not member.address):
                 continue
+            linked = self._links.link_to(member.peer) is not None
             silent_ms = 0 if member.health is Health.ALIVE else state.now - state.members.changed_ms(member.peer)
             shown.append(
                 {
@@ -134,7 +135,9 @@ class Views:
                     "owned": owned.get(member.peer, 0),
                     "free": member.free,
                     "last_seen_s": silent_ms // 1000,
-                    "linked": self._links.link_to(member.peer) is not None,
+                    "linked": linked,
+                    "protocol": self._links.protocol(member.peer) if linked else None,
+                    "ignored": self._links.ignored(member.peer) if linked else 0,
                 }
             )
         return {"peers": shown}

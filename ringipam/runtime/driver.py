@@ -184,8 +184,8 @@ class Driver:
                 self._carrier.dial(address)
             case Close(link, reason):
                 self._carrier.close(link, reason)
-            case Log(level, text):
-                logger.log(LEVELS[level.upper()], "%s", text)
+            case Log(level, text, peer, kind):
+                logger.log(LEVELS[level.upper()], "%s", text, extra={"peer": peer, "kind": kind})
             case Rebuild():
                 self.reborn = True
                 self._fail(StoreError("this host begins anew as another peer: ask again"))

@@ -9,16 +9,16 @@ from collections.abc import Callable
 
 import trio
 
-from ringipam.codec import HEADER_BYTES, decode, frame, frame_length
-from ringipam.core.events import DialFailed, LinkDown, LinkUp, Received
+from ringipam.codec import HEADER_BYTES, UnknownKindError, decode, frame, frame_length
+from ringipam.core.events import DialFailed, LinkDown, LinkUp, NotUnderstood, Received
 from ringipam.errors import PeerError
 from ringipam.messages import Message
 from ringipam.runtime.pace import Pace
 from ringipam.runtime.tls import explain
 
-LinkEvent = LinkUp | LinkDown | DialFailed | Received
+LinkEvent = LinkUp | LinkDown | DialFailed | Received | NotUnderstood
 Deliver = Callable[[LinkEvent], None]
-"""Where events go. It may refuse `Received` with a PeerError, which ends that link."""
+"""Where events go. It may refuse what was received with a PeerError, which ends that link."""
 
 FIRST_FRAME_S = 3.0
 """Within this a new connection must have said something that makes sense."""
@@ -135,9 +135,9 @@ class Link:
     async def _take_frames(self, buffer: bytearray) -> None:
         """Deliver the whole frames at the start of `buffer`, one a turn: a busy link holds up no other."""
         while (size := _frame_size(buffer)) is not None and not self._closing and self._reason is None:
-            message = decode(bytes(buffer[HEADER_BYTES:size]))
+            payload = bytes(buffer[HEADER_BYTES:size])
             del buffer[:size]
-            self._received(message)
+            self._received(self._event(payload))
             # After a frame, not before it: a wait is a frame's worth, too short for the sender's kernel to give up.
             pause_s = max(self._frames.spend(1), self._bytes.spend(size))
             if pause_s:
@@ -145,14 +145,23 @@ class Link:
             elif len(buffer) >= HEADER_BYTES:
                 await trio.lowlevel.checkpoint()
 
-    def _received(self, message: Message) -> None:
+    def _event(self, payload: bytes) -> Received | NotUnderstood:
+        """Raises PeerError. What opens a conversation must be known; whether anything later must, the core decides."""
+        try:
+            return Received(self.number, decode(payload))
+        except UnknownKindError as error:
+            if self._first_frame is not None:
+                raise
+            return NotUnderstood(self.number, error.kind)
+
+    def _received(self, event: Received | NotUnderstood) -> None:
         if self._first_frame is not None:
             self._scope.deadline = math.inf
             first_frame, self._first_frame = self._first_frame, None
             first_frame()
         if not self._introduced:
             self._introduce()
-        self._deliver(Received(self.number, message))
+        self._deliver(event)
 
     # ── writing ──────────────────────────────────────────────────────────────────────────────────
 

@@ -27,4 +27,5 @@ class RateLimitedLog:
         if len(self._sources) >= SOURCES_MAX:
             del self._sources[next(iter(self._sources))]
         self._sources[source] = (now, 0)
-        self._logger.warning("%s%s", text, f" (and {left_out} more like it)" if left_out else "")
+        more = f" (and {left_out} more like it)" if left_out else ""
+        self._logger.warning("%s%s", text, more, extra={"peer": source})

@@ -6,6 +6,8 @@ import logging
 from http import HTTPStatus
 from time import perf_counter
 
+import trio
+
 from ringipam.address import Cidr
 from ringipam.core.events import Show
 from ringipam.errors import RequestError, RingIpamError
@@ -14,6 +16,9 @@ from ringipam.server.fields import Arguments, read_body, read_query
 from ringipam.server.http import Request, Response
 from ringipam.server.metrics import CONTENT_TYPE, Metrics
 from ringipam.server.routes import Asker, NoRouteError, Route, Router, WrongMethodError
+
+READY_S = 2.0
+"""A probe that is not answered within this is answered that the node is not ready."""
 
 _log = logging.getLogger(__name__)
 
@@ -62,8 +67,8 @@ class Api:
 
     def _own_routes(self) -> tuple[Route, ...]:
         return (
-            Route("GET", "/healthz", "health", "The process lives.", _alive, v1.refusal, {200: "text/plain"}),
-            Route("GET", "/readyz", "health", "It serves.", _ready, v1.refusal, {200: "Ready", 503: "Ready"}),
+            Route("GET", "/healthz", "health", "The process turns.", _alive, v1.refusal, {200: "text/plain"}),
+            Route("GET", "/readyz", "health", "It can allocate.", _ready, v1.refusal, {200: "Ready", 503: "Ready"}),
             Route("GET", "/metrics", "metrics", "For Prometheus.", self._scrape, v1.refusal, {200: "text/plain"}),
             Route("GET", "/v1/openapi.json", "openapi", "This.", self._describe, v1.refusal, {200: "application/json"}),
         )
@@ -82,11 +87,23 @@ async def _alive(asker: Asker, arguments: Arguments) -> Response:
 
 
 async def _ready(asker: Asker, arguments: Arguments) -> Response:
-    status = await asker.ask(Show.STATUS)
+    """200 if an allocation would be served: the ring is known, the disk takes commits, the node is not fenced off."""
+    try:
+        with trio.fail_after(READY_S):
+            status = await asker.ask(Show.STATUS)
+    except trio.TooSlowError:  # an answer waits for the commits before it
+        return _not_ready("slow", f"the disk has not answered for {READY_S:.0f} s")
+    except RingIpamError as error:
+        return _not_ready(error.code, error.message)
     assert isinstance(status, dict)
-    # Not `state`: a node that refuses a foreign ring serves its own containers all the same.
-    code = HTTPStatus.OK if status["serving"] else HTTPStatus.SERVICE_UNAVAILABLE
-    return v1.json_response(code, {"state": status["state"], "reason": status["reason"]})
+    # Not `state` alone: a node that refuses a foreign ring serves its own containers all the same.
+    if status["serving"] and status["state"] != "fenced":
+        return v1.json_response(HTTPStatus.OK, {"state": status["state"], "reason": status["reason"]})
+    return _not_ready(status["state"], status["reason"])
+
+
+def _not_ready(state: object, reason: object) -> Response:
+    return v1.json_response(HTTPStatus.SERVICE_UNAVAILABLE, {"state": state, "reason": reason})
 
 
 def _refuse_path(path: str, status: int, code: str, message: str) -> Response:

@@ -86,6 +86,9 @@ SCHEMAS: dict[str, Schema] = {
                 owned=_INTEGER,
                 free=_INTEGER,
                 last_seen_s=_nullable(_NUMBER),
+                linked=_BOOLEAN,
+                protocol={**_nullable(_INTEGER), "description": "What its link speaks; null without one."},
+                ignored={**_INTEGER, "description": "Messages it sent of kinds that only a newer release knows."},
             )
         )
     ),

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from running import Run
 
-from ringipam import Client
+from ringipam import Client, DaemonUnreachableError
 
 RINGIPAM = (sys.executable, "-m", "ringipam")
 Launch = Callable[..., subprocess.Popen[str]]
@@ -25,11 +29,12 @@ def launch(tmp_path: Path) -> Iterator[Launch]:
     """Starts a daemon with its data below `tmp_path`; its output is text on pipes."""
     started: list[subprocess.Popen[str]] = []
 
-    def launch(*options: str, env: dict[str, str] | None = None, data: str = "data") -> subprocess.Popen[str]:
+    def launch(
+        *options: str, env: dict[str, str] | None = None, data: str = "data", stderr: Any = subprocess.PIPE
+    ) -> subprocess.Popen[str]:
         where = ("--data-dir", str(tmp_path / data), "--socket", str(tmp_path / "s"), "--listen", "127.0.0.1:0")
         command = [*RINGIPAM, "launch", "--name", "h1", *where, *options]
-        pipe = subprocess.PIPE
-        started.append(subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=env))
+        started.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True, env=env))
         return started[-1]
 
     yield launch
@@ -80,19 +85,121 @@ def test_the_settings_may_stand_in_a_file_and_the_command_line_comes_first(launc
     assert process.wait(timeout=10) == 0
 
 
-def test_the_service_manager_is_told_when_it_is_ready_and_when_it_stops(launch: Launch, tmp_path: Path) -> None:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
-        manager.bind(str(tmp_path / "notify"))
-        manager.settimeout(20)
+class Manager:
+    """The service manager's end of the notification socket."""
 
-        process = launch("--iprange", "10.32.0.0/12", env={"NOTIFY_SOCKET": str(tmp_path / "notify")})
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(str(path))
+        self._socket.settimeout(20)
 
-        assert manager.recv(100) == b"READY=1"
+    def hears(self) -> dict[str, str]:
+        """The next notification."""
+        return dict(line.split("=", 1) for line in self._socket.recv(4096).decode().split("\n"))
+
+    def hears_of(self, name: str) -> dict[str, str]:
+        """The next notification that says `name`."""
+        while name not in (said := self.hears()):
+            pass
+        return said
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+@pytest.fixture
+def manager(tmp_path: Path) -> Iterator[Manager]:
+    with closing(Manager(tmp_path / "notify")) as manager:
+        yield manager
+
+
+def test_the_service_manager_is_told_when_it_is_ready_and_when_it_stops(
+    launch: Launch, manager: Manager, tmp_path: Path
+) -> None:
+    process = launch("--iprange", "10.32.0.0/12", env={"NOTIFY_SOCKET": str(manager.path)})
+
+    ready = manager.hears()
+    assert ready["READY"] == "1"
+    assert ready["STATUS"].startswith("ready: 0 leases")
+    with Client(tmp_path / "s") as client:
+        client.status()
+    process.terminate()
+    assert manager.hears()["STOPPING"] == "1"
+    assert process.wait(timeout=10) == 0
+
+
+def test_the_watchdog_is_told_that_it_works_and_how_it_is(launch: Launch, manager: Manager, tmp_path: Path) -> None:
+    watched = {"NOTIFY_SOCKET": str(manager.path), "WATCHDOG_USEC": "200000"}
+    launch("--iprange", "10.32.0.0/12", env=watched)
+
+    assert "WATCHDOG" not in manager.hears(), "it has yet to be ready"
+    assert manager.hears_of("WATCHDOG")["WATCHDOG"] == "1"
+    with Client(tmp_path / "s") as client:
+        client.allocate("c1")
+    while "1 leases" not in manager.hears_of("WATCHDOG")["STATUS"]:
+        pass
+
+
+def test_a_watchdog_of_another_process_is_none_of_its_business(launch: Launch, manager: Manager) -> None:
+    others = {"NOTIFY_SOCKET": str(manager.path), "WATCHDOG_USEC": "1000", "WATCHDOG_PID": "1"}
+    process = launch("--iprange", "10.32.0.0/12", env=others)
+
+    assert "READY" in manager.hears()
+    process.terminate()
+    assert "STOPPING" in manager.hears(), "no beat came between"
+
+
+def test_lines_on_standard_error_are_json_objects_if_so_wanted(launch: Launch, tmp_path: Path) -> None:
+    process = launch("--iprange", "10.32.0.0/12", "--log-format", "json")
+    with Client(tmp_path / "s") as client:
+        answered(client)
+
+    process.terminate()
+    out, err = process.communicate(timeout=10)
+
+    assert out == ""
+    events = [json.loads(line)["event"] for line in err.splitlines()]
+    assert any(event.startswith("h1.") for event in events), "who it is"
+    assert events[-1] == "stopping: SIGTERM"
+
+
+def test_a_daemon_that_cannot_begin_says_why_in_the_form_that_is_wanted(launch: Launch, tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("not a directory")
+
+    process = launch("--iprange", "10.32.0.0/12", "--log-format", "json")
+    _, err = process.communicate(timeout=20)
+
+    [line] = map(json.loads, err.splitlines())
+    assert process.returncode == 1
+    assert (line["level"], "cannot use the data directory" in line["event"]) == ("critical", True)
+
+
+def test_under_systemd_every_line_says_its_priority(launch: Launch, tmp_path: Path) -> None:
+    with (tmp_path / "journal").open("w+") as journal:
+        status = (tmp_path / "journal").stat()
+        stream = {"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"}
+        process = launch("--iprange", "10.32.0.0/12", env=stream, stderr=journal)
         with Client(tmp_path / "s") as client:
-            client.status()
+            answered(client)
+
         process.terminate()
-        assert manager.recv(100) == b"STOPPING=1"
         assert process.wait(timeout=10) == 0
+        lines = (tmp_path / "journal").read_text().splitlines()
+
+    assert all(line.startswith("<6>") for line in lines)
+    assert lines[-1] == "<6>stopping: SIGTERM"
+
+
+def answered(client: Client) -> None:
+    """Returns when the daemon answers."""
+    end = time.monotonic() + 20
+    while True:
+        try:
+            client.status()
+            return
+        except DaemonUnreachableError:
+            assert time.monotonic() < end
 
 
 def test_a_client_that_waits_does_not_keep_the_daemon_from_ending(launch: Launch, tmp_path: Path) -> None:
@@ -129,6 +236,7 @@ def test_a_client_that_waits_does_not_keep_the_daemon_from_ending(launch: Launch
         ["--iprange", "10.32.0.0/12", "--exclude", "10.0.0.1"],
         ["--iprange", "10.32.0.0/12", "--ca", "x"],
         ["--iprange", "10.32.0.0/12", "--frobnicate"],
+        ["--iprange", "10.32.0.0/12", "--log-format", "xml"],
         ["--iprange", "10.32.0.0/12", "host2:port"],
         ["--config", "/nowhere/at/all.toml"],
     ],

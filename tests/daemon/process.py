@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ringipam import Client, DaemonUnreachableError
 
-LAUNCH = (sys.executable, "-m", "ringipam", "launch")
+PROGRAM = (sys.executable, "-m", "ringipam")
 
 
 @dataclass
@@ -22,6 +22,8 @@ class Daemon:
     iprange: str = "10.32.0.0/12"
     options: tuple[str, ...] = ("--listen", "127.0.0.1:0")
     process: subprocess.Popen[str] | None = None
+    name: str = "h1"
+    program: tuple[str, ...] = PROGRAM
 
     @property
     def socket(self) -> Path:
@@ -37,7 +39,7 @@ class Daemon:
 
     def command(self) -> list[str]:
         where = ("--data-dir", str(self.data), "--socket", str(self.socket))
-        return [*LAUNCH, "--iprange", self.iprange, "--name", "h1", *where, *self.options]
+        return [*self.program, "launch", "--iprange", self.iprange, "--name", self.name, *where, *self.options]
 
     def start(self) -> Client:
         """Launch and wait for the first answer; the caller closes the client."""

@@ -11,7 +11,7 @@ import trio
 from trio.testing import MockClock, lockstep_stream_pair, memory_stream_pair
 
 from ringipam.codec import FRAME_BYTES_MAX, frame
-from ringipam.core.events import LinkDown, LinkUp, Received
+from ringipam.core.events import LinkDown, LinkUp, NotUnderstood, Received
 from ringipam.errors import PeerError
 from ringipam.messages import Envelope, Hello, Offer, Refused
 from ringipam.runtime.link import (
@@ -24,6 +24,10 @@ from ringipam.runtime.link import (
 )
 
 HELLO = Hello(1, 1, "host2.77c1", "10.0.0.0/8", "", ":6783", 1, False, 1)
+NEWS = b"\x92\x2a\x01"
+"""A message of a kind that no release has."""
+NEW_BODY = b"\x95\x03\xc4\x00\x90\x90\x92\x2a\x01"
+"""An envelope around a body of such a kind."""
 LARGE = Envelope(bytes(8), Offer(tuple(range(2**62, 2**62 + 9_000))))
 
 
@@ -126,6 +130,29 @@ async def test_nonsense_after_a_good_frame_ends_the_link_and_says_why() -> None:
         Received(1, HELLO),
         LinkDown(1, talk.fault.message),
     ]
+
+
+@pytest.mark.parametrize("payload", [NEWS, NEW_BODY])
+async def test_what_a_newer_peer_may_mean_is_left_to_the_core_to_judge(payload: bytes) -> None:
+    talk = Conversation()
+
+    async with talk.running():
+        await talk.far.send_all(frame(HELLO) + len(payload).to_bytes(4, "big") + payload + frame(Refused("one")))
+        await talk.far.aclose()
+
+    assert talk.delivered[1:4] == [Received(1, HELLO), NotUnderstood(1, 42), Received(1, Refused("one"))]
+    assert talk.fault is None
+
+
+@pytest.mark.parametrize("payload", [NEWS, NEW_BODY])
+async def test_a_conversation_does_not_open_with_an_unknown_kind(payload: bytes) -> None:
+    talk = Conversation()
+
+    async with talk.running():
+        await talk.far.send_all(len(payload).to_bytes(4, "big") + payload)
+
+    assert talk.delivered == []
+    assert "unknown kind of message: 42" in str(talk.fault)
 
 
 async def test_what_the_core_refuses_ends_the_link() -> None:

@@ -181,6 +181,9 @@ VIEWS: dict[Show, dict[str, object]] = {
                 "owned": 0,
                 "free": 0,
                 "last_seen_s": 3,
+                "linked": True,
+                "protocol": 1,
+                "ignored": 0,
             }
         ]
     },
