@@ -3,9 +3,10 @@ VENV := .venv
 PY := $(VENV)/bin/python
 STATE := $(CURDIR)/.state
 IPRANGE := 10.32.0.0/12
+FUZZ_SECONDS := 600
 
 .DEFAULT_GOAL := help
-.PHONY: help env launch test lint coverage bench campaign mutants explore report clean
+.PHONY: help env launch test lint coverage bench campaign mutants explore fuzz report clean
 
 help:            ## what there is
 	@grep -E '^[a-z]+: .*##|^[a-z]+:  .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
@@ -51,6 +52,10 @@ mutants: env     ## broken variants of the core: which checker catches each, wit
 
 explore: env     ## every interleaving of small worlds
 	$(PY) -m sim explore
+
+fuzz: env        ## every fuzzing target for FUZZ_SECONDS, led by coverage; what breaks is kept for `make test`
+	$(PY) -m pip install --quiet --editable '.[dev,fuzz]'
+	$(PY) tests/fuzz/campaign.py $(FUZZ_SECONDS)
 
 report: env      ## predictions at 3 to 1,000 hosts, with plots
 	$(PY) -m sim report

@@ -130,7 +130,8 @@ def parse_interface(text: str) -> tuple[int, int, int]:
     """`(family, address, prefix_len)` of `ADDRESS/LEN`; raises RequestError."""
     host, slash, length = text.partition("/")
     family, address = parse_address(host)
-    if not slash or not (length.isascii() and length.isdecimal()) or int(length) > (32 if family == 4 else 128):
+    written = slash and length.isascii() and length.isdecimal() and len(length) <= 3  # int() raises on thousands
+    if not written or int(length) > (32 if family == 4 else 128):
         raise RequestError(f"not of the form ADDRESS/LEN: {text!r}")
     return family, address, int(length)
 

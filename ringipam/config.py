@@ -57,7 +57,7 @@ def parse_init(text: str | None, peers: Sequence[str]) -> Init:
     if text is None:
         return Init(Mode.LISTED) if peers else Init(Mode.ALONE)
     word, _, value = text.partition("=")
-    if word == "consensus" and value.isascii() and value.isdecimal() and 1 <= int(value) <= 1000:
+    if word == "consensus" and re.fullmatch(r"[0-9]{1,4}", value) and 1 <= int(value) <= 1000:
         return Init(Mode.CONSENSUS, electors=int(value))
     if word == "seed" and value:
         names = value.split(",")
@@ -85,7 +85,9 @@ def parse_endpoint(text: str, port_default: int | None = PORT_DEFAULT) -> tuple[
     if match:
         host = match[1] or match[3] or match[5] or ""
         port = match[2] or match[4]
-    if host is None or (port is None and port_default is None) or (":" in host and not _is_ipv6(host)):
+    if host is None or not text.isprintable() or (port is None and port_default is None):
+        raise RequestError(f"not of the form HOST:PORT: {text!r}")
+    if ":" in host and not _is_ipv6(host):
         raise RequestError(f"not of the form HOST:PORT: {text!r}")
     number = int(port) if port is not None else port_default
     assert number is not None
@@ -96,6 +98,14 @@ def parse_endpoint(text: str, port_default: int | None = PORT_DEFAULT) -> tuple[
 
 def format_endpoint(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def peer_endpoint(text: str) -> str:
+    """Where a peer is dialled, `HOST:PORT`, from what `parse_endpoint` takes; raises RequestError."""
+    host, port = parse_endpoint(text)
+    if not host or not port:
+        raise RequestError(f"not a peer's address, HOST or HOST:PORT: {text!r}")
+    return format_endpoint(host, port)
 
 
 def _is_ipv6(host: str) -> bool:
@@ -164,7 +174,7 @@ class Config:
     def __post_init__(self) -> None:
         for name in PATHS:
             if getattr(self, name) is not None:
-                object.__setattr__(self, name, Path(getattr(self, name)))
+                object.__setattr__(self, name, _path(name, getattr(self, name)))
         for name in ("exclude", "peers"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         if re.match(r"https?:/", str(self.socket)):
@@ -173,7 +183,7 @@ class Config:
         self._check_ranges()
         self._check_credentials()
         for peer in self.peers:
-            parse_endpoint(peer)
+            peer_endpoint(peer)
         self._check_endpoints()
         _ = self.socket_permissions
         parse_init(self.init, self.peers)
@@ -271,6 +281,12 @@ class Config:
         return f"{host}:{PORT_DEFAULT}"
 
 
+def _path(name: str, value: str | Path) -> Path:
+    if "\0" in str(value):
+        raise RequestError(f"{name} is no path, as it holds a zero byte: {str(value)!r}")
+    return Path(value)
+
+
 def is_loopback(host: str) -> bool:
     if host == "localhost":
         return True
@@ -288,8 +304,10 @@ def config_from_file(path: Path, overrides: Mapping[str, object]) -> Config:
     known = {f.name: f for f in dataclasses.fields(Config)}
     try:
         data = {str(key).replace("-", "_"): value for key, value in tomllib.loads(path.read_text()).items()}
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError) as error:  # of tomllib, of text that is not UTF-8, of integers of thousands of digits
         raise RequestError(f"cannot read the configuration {path}: {error}") from None
+    except RecursionError:
+        raise RequestError(f"cannot read the configuration {path}: it is nested too deeply") from None
     for key, value in data.items():
         if key not in known:
             raise RequestError(f"{path}: unknown setting {key!r}; known are {', '.join(sorted(known))}")
@@ -311,8 +329,16 @@ def _check_setting(path: Path, key: str, value: object) -> None:
     elif key == "insecure":
         good, wanted = isinstance(value, bool), "true or false"
     elif key == "quarantine_s":
-        good, wanted = isinstance(value, int | float) and not isinstance(value, bool), "a number"
+        good = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e9
+        wanted = "a number of seconds"
     else:
         good, wanted = isinstance(value, str), "a string"
     if not good:
-        raise RequestError(f"{path}: {key} is {wanted}, not {value!r}")
+        raise RequestError(f"{path}: {key} is {wanted}, not {_shown(value)}")
+
+
+def _shown(value: object) -> str:
+    try:
+        return f"{value!r:.60}"
+    except ValueError:  # Python writes no integer of thousands of digits
+        return "that many digits"

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from io import TextIOWrapper
 from typing import NoReturn
 
 from ringipam.cli.arguments import Parser
@@ -27,6 +28,8 @@ GROUPS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Carry out one command; the exit status (docs/cli.md)."""
+    if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")  # a path or an id that the terminal cannot show is no failure
     try:
         arguments = sys.argv[1:] if argv is None else list(argv)
         options = _parser(arguments[:1]).parse_args(arguments)

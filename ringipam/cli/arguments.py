@@ -22,7 +22,7 @@ class Parser(argparse.ArgumentParser):
     """An ArgumentParser whose complaint is one line, as every other error of the command line."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"ringipam: {message} (see {self.prog} --help)\n")
+        self.exit(2, f"ringipam: {' '.join(message.split())} (see {self.prog} --help)\n")
 
 
 def checked(check: Callable[[str], T]) -> Callable[[str], str]:

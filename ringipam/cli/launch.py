@@ -60,7 +60,7 @@ def _launch(options: argparse.Namespace) -> int:
     try:
         config = _config({name: value for name, value in settings.items() if name != "run"})
     except RequestError as error:
-        print(f"ringipam: {error.message}", file=sys.stderr)
+        print(f"ringipam: {' '.join(error.message.split())}", file=sys.stderr)
         return 2
     from ringipam.daemon import run
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ringipam.config import Config, format_endpoint, parse_endpoint, parse_init
+from ringipam.config import Config, format_endpoint, parse_endpoint, parse_init, peer_endpoint
 from ringipam.core.durable import Change, PutMeta, Stored
 from ringipam.core.identity import seeded_uid
 from ringipam.core.settings import Settings, name_of
@@ -47,7 +47,7 @@ def settings(config: Config, stored: Stored, bound_to: tuple[str, int]) -> Setti
         subnet=config.default_subnet,
         address=_address(config, bound_to),
         init=parse_init(config.init, config.peers),
-        dial=tuple(format_endpoint(*parse_endpoint(peer)) for peer in config.peers),
+        dial=tuple(peer_endpoint(peer) for peer in config.peers),
         excluded=config.excluded,
         quarantine_ms=round(config.quarantine_s * 1000),
         verify=config.on_restart == "verify",

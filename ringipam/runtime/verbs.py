@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from ipaddress import IPv4Interface, IPv6Interface
 
 from ringipam.address import Address, Network, parse_address, parse_interface, parse_span, parse_subnet
-from ringipam.config import TIMEOUT_S, TIMEOUT_S_MAX, format_endpoint, parse_endpoint
+from ringipam.config import TIMEOUT_S, TIMEOUT_S_MAX, peer_endpoint
 from ringipam.core.events import (
     Allocate,
     ClaimAddress,
@@ -122,8 +122,7 @@ class Verbs(ABC):
 
     async def connect(self, address: str) -> None:
         """Dial `HOST:PORT` from now on."""
-        host, port = parse_endpoint(address)
-        await self.ask(Connect(format_endpoint(host, port)))
+        await self.ask(Connect(peer_endpoint(address)))
 
     async def forget(self, peer: str) -> None:
         """Stop dialling a peer; it stays a member (safety.md S4)."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 
 from ringipam.address import parse_address, parse_interface, parse_span, parse_subnet
+from ringipam.config import peer_endpoint
 from ringipam.core.events import (
     Allocate,
     Answer,
@@ -103,7 +104,7 @@ async def prime(asker: Asker, arguments: Arguments) -> Response:
 
 
 async def connect(asker: Asker, arguments: Arguments) -> Response:
-    await asker.ask(Connect(arguments.text("address") or ""))
+    await asker.ask(Connect(peer_endpoint(arguments.text("address") or "")))
     return json_response(HTTPStatus.OK, {})
 
 

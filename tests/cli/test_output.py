@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from ringipam.cli.output import age_text, print_table, size_text
+
+LAUNCH = (sys.executable, "-m", "ringipam", "launch")
 
 
 @pytest.mark.parametrize(
@@ -26,3 +32,12 @@ def test_columns_are_aligned_and_numbers_stand_to_the_right(capsys: pytest.Captu
     print_table(("NAME", "N"), [("a", 5), ("longer", 12)])
 
     assert capsys.readouterr().out == "NAME     N\na        5\nlonger  12\n"
+
+
+def test_what_the_terminal_cannot_show_is_shown_in_escapes() -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+
+    done = subprocess.run([*LAUNCH, "--help"], env=environment, capture_output=True, text=True, check=False, timeout=30)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert r"seed=NAME,NAME,\u2026" in done.stdout

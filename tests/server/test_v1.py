@@ -316,3 +316,13 @@ async def test_a_query_is_asked_as_it_is_meant(http: Speaker, book: Book) -> Non
 
     assert book.asked[0] == Leases("a+b")
     assert book.asked[2] == Release("x", None, "L2")
+
+
+@pytest.mark.parametrize("address", ["", ":6783", "host2:0", "host2:99999", "two words", "\ud800:6783"])
+async def test_what_cannot_be_a_peers_address_is_refused_and_never_dialled(
+    http: Speaker, book: Book, address: str
+) -> None:
+    answer = await http("POST", "/v1/peers", {"address": address})
+
+    assert (answer.status, answer.error) == (400, "bad_request")
+    assert not book.asked
