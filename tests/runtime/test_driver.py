@@ -178,11 +178,12 @@ async def test_nothing_leaves_before_what_precedes_it_is_durable() -> None:
 
 async def test_log_lines_reach_the_log(caplog: pytest.LogCaptureFixture) -> None:
     world = World()
-    world.script.answers[Received] = lambda _: [Log("warning", "100 % odd")]
+    world.script.answers[Received] = lambda _: [Log("warning", "100 % odd", "host2.77c1", "odd")]
 
     world.driver.happened(Received(1, Refused("no")))
 
     assert caplog.record_tuples == [("ringipam", logging.WARNING, "100 % odd")]
+    assert (vars(caplog.records[0])["peer"], vars(caplog.records[0])["kind"]) == ("host2.77c1", "odd")
 
 
 # ── callers that go away ──────────────────────────────────────────────────────────────────────────

@@ -20,6 +20,7 @@ async def test_one_source_has_one_line_at_a_time(mock_clock: MockClock, caplog: 
     log.warning("192.0.2.1", "garbage")
 
     assert caplog.messages == ["garbage", "garbage too", "garbage (and 999 more like it)"]
+    assert [vars(record)["peer"] for record in caplog.records] == ["192.0.2.1", "192.0.2.2", "192.0.2.1"]
 
 
 async def test_memory_does_not_grow_with_the_number_of_sources(caplog: pytest.LogCaptureFixture) -> None:
