@@ -31,12 +31,14 @@ from ringipam.messages import (
     Message,
     Nudge,
     Ping,
+    Point,
     Print,
     Promise,
     Ranges,
     Refused,
     Rest,
     Rumour,
+    Standing,
     Terms,
 )
 
@@ -81,7 +83,11 @@ def apart(kind: Callable[..., Any], *rest: st.SearchStrategy[Any]) -> st.SearchS
 claims = st.one_of(st.just(NOBODY), st.builds(Claim, counts, counts, peer_ids, peer_ids))
 segments = apart(Segment, claims)
 prints = apart(Print, st.binary(min_size=4, max_size=4))
-members = st.builds(Member, peer_ids, endpoints, counts, st.sampled_from(Health), widths)
+points = st.none() | st.builds(Point, words, counts, numbers)
+members = st.builds(
+    Member, peer_ids, endpoints, counts, st.sampled_from(Health), widths, st.sampled_from(Standing), points
+)
+spans = some(extents(Range))
 ballots = st.one_of(st.just(Ballot(0, "")), st.builds(Ballot, st.integers(1, codec.COUNT_MAX), peer_ids))
 terms = st.builds(Terms, words, st.integers(0, 1000), some(peer_ids))
 foundings = st.builds(Founding, words, st.lists(peer_ids, min_size=1, max_size=4).map(tuple))
@@ -125,8 +131,8 @@ BODIES: dict[type, st.SearchStrategy[Any]] = {
     messages.Denied: st.builds(messages.Denied, counts, st.sampled_from(Denial), st.just("") | ids, segments, widths),
     messages.Introduce: st.builds(messages.Introduce, members),
     messages.Introduced: st.builds(messages.Introduced, peer_ids),
-    messages.Ping: st.builds(messages.Ping, counts),
-    messages.Ack: st.builds(messages.Ack, counts),
+    messages.Ping: st.builds(messages.Ping, counts, points),
+    messages.Ack: st.builds(messages.Ack, counts, points),
     messages.PingRequest: st.builds(messages.PingRequest, counts, peer_ids),
     messages.Offer: st.builds(messages.Offer, some(numbers)),
     messages.Want: st.builds(messages.Want, some(numbers)),
@@ -134,10 +140,20 @@ BODIES: dict[type, st.SearchStrategy[Any]] = {
     messages.Digest: st.builds(messages.Digest, digests, digests, digests),
     messages.Compare: st.builds(messages.Compare, digests, prints),
     messages.Ranges: st.builds(messages.Ranges, segments, st.booleans()),
-    messages.Members: st.builds(messages.Members, some(members), some(extents(Range))),
+    messages.Members: st.builds(messages.Members, some(members), spans),
     messages.CompareMembers: st.builds(messages.CompareMembers, digests, prints),
     messages.LeaseQuery: st.builds(messages.LeaseQuery, counts, lease_ids),
     messages.LeasePage: st.builds(messages.LeasePage, counts, some(leases()), st.booleans()),
+    messages.Recall: st.builds(messages.Recall, points),
+    messages.AskRemoval: st.builds(messages.AskRemoval, counts, some(peer_ids), st.booleans(), widths, spans, digests),
+    messages.PromiseRemoval: st.builds(messages.PromiseRemoval, counts, widths, spans, segments, spans, some(peer_ids)),
+    messages.DenyRemoval: st.builds(messages.DenyRemoval, counts, counts, st.just("") | peer_ids, prose),
+    messages.QueryRound: st.builds(messages.QueryRound, counts),
+    messages.RoundOver: st.builds(messages.RoundOver, counts, st.booleans(), some(peer_ids), segments),
+    messages.Depart: st.builds(messages.Depart, counts, members, segments),
+    messages.Farewell: st.builds(messages.Farewell, counts, segments, st.booleans(), some(peer_ids)),
+    messages.Dispute: st.builds(messages.Dispute, counts, spans),
+    messages.Disputed: st.builds(messages.Disputed, counts),
 }
 
 
@@ -158,6 +174,7 @@ MESSAGES: dict[type, st.SearchStrategy[Any]] = {
         counts,
         st.booleans(),
         counts,
+        st.text(printable, max_size=64),
     ),
     Refused: st.builds(Refused, prose),
     Envelope: envelopes(st.one_of(list(BODIES.values()))),

@@ -73,13 +73,18 @@ def add_yes(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--yes", action="store_true", help="do not ask; needed where there is no terminal")
 
 
+def need_answer(options: argparse.Namespace, what: str) -> None:
+    """End the program, with status 2, where nobody could be asked."""
+    if not options.yes and not sys.stdin.isatty():
+        print(f"ringipam: {what}: give --yes if you mean it, as there is no terminal to ask on", file=sys.stderr)
+        raise SystemExit(2)
+
+
 def confirm(options: argparse.Namespace, question: str) -> None:
     """Go on only if the user says so, here or by --yes; ends the program if not."""
+    need_answer(options, question)
     if options.yes:
         return
-    if not sys.stdin.isatty():
-        print(f"ringipam: {question}: give --yes if you mean it", file=sys.stderr)
-        raise SystemExit(2)
     if input(f"{question}? [y/N] ").strip().lower() not in ("y", "yes"):
         print("nothing was done")
         raise SystemExit(1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from ringipam.cli.arguments import Commands, add_json, add_socket, add_timeout, add_yes, client, confirm
+from ringipam.cli.arguments import Commands, add_json, add_socket, add_timeout, add_yes, client, confirm, need_answer
 from ringipam.cli.output import count_text, print_json, print_table, size_text
 
 
@@ -53,6 +53,8 @@ def _leave(options: argparse.Namespace) -> int:
 
 
 def _remove(options: argparse.Namespace) -> int:
+    if not options.dry_run:
+        need_answer(options, f"remove {', '.join(options.peers)}")
     daemon = client(options)
     plan: Any = daemon.remove_peers(*options.peers, force=options.force, dry_run=True, timeout=options.timeout)
     if options.dry_run:
@@ -87,6 +89,8 @@ def _planned(plan: dict[str, Any]) -> str:
 
 
 def _rejoin(options: argparse.Namespace) -> int:
+    if not options.dry_run:
+        need_answer(options, "begin anew as another peer")
     daemon = client(options)
     plan: Any = daemon.rejoin(dry_run=True, drop_leases=options.drop_leases)
     if not options.json:

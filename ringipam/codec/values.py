@@ -57,28 +57,23 @@ def read_segments(reader: Reader) -> tuple[Segment, ...]:
 
 
 def put_member(member: Member, peers: PeerTable) -> list[object]:
-    fields: list[object] = [
-        peers.ref(member.peer),
-        member.address,
-        member.incarnation,
-        member.health.value,
-        put_wide(member.free),
-    ]
-    if member.standing is not Standing.MEMBER or member.point is not None:
-        fields += [member.standing.value, put_point(member.point)]
-    return fields
+    peer, address, incarnation, health, free, standing, point = member
+    return [peers.ref(peer), address, incarnation, health.value, put_wide(free), standing.value, put_point(point)]
 
 
 def read_member(reader: Reader) -> Member:
-    extra = reader.open(5)
-    peer, address, incarnation = reader.peer(), reader.text(ENDPOINT_LENGTH_MAX), reader.uint(COUNT_MAX)
-    health, free = Health(reader.uint(COUNT_MAX)), reader.wide()
-    standing, point = Standing.MEMBER, None
-    if extra >= 2:
-        standing, point = Standing(reader.uint(COUNT_MAX)), read_point(reader)
-        extra -= 2
+    extra = reader.open(7)
+    member = Member(
+        reader.peer(),
+        reader.text(ENDPOINT_LENGTH_MAX),
+        reader.uint(COUNT_MAX),
+        Health(reader.uint(COUNT_MAX)),
+        reader.wide(),
+        Standing(reader.uint(COUNT_MAX)),
+        read_point(reader),
+    )
     reader.skip(extra)
-    return Member(peer, address, incarnation, health, free, standing, point)
+    return member
 
 
 def put_point(point: Point | None) -> list[object]:

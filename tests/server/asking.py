@@ -22,8 +22,12 @@ from ringipam.core.events import (
     Leased,
     LeaseList,
     Leases,
+    Leave,
     Prime,
+    Rejoin,
     Release,
+    RemovePeers,
+    Resolve,
     Show,
     Verb,
 )
@@ -82,6 +86,18 @@ class Book:
                 return VIEWS[verb]
             case Prime() | Connect() | Forget():
                 return None
+            case Leave():
+                return {"heirs": {"host2": 4096, "host3": 4096}}
+            case RemovePeers(peers, _, _, dry_run):
+                if dry_run:
+                    return {"would_remove": list(peers), "would_take": 64, "must_answer": ["host3"], "unreachable": []}
+                return {"removed": list(peers), "taken": 64, "without": [], "also": []}
+            case Resolve(start, end):
+                return {"resolved": [UNIVERSE.text(start), UNIVERSE.text(end - 1)]}
+            case Rejoin(dry_run):
+                leases = [lease.as_json() for lease in self.leases.values()]
+                to = None if dry_run else "host1.77c1"
+                return {"from": "host1.3f9a", "to": to, "leases": leases, "becomes": "kept", "next": "remove it"}
 
     def _allocate(self, verb: Allocate) -> Leased:
         subnet = verb.subnet or UNIVERSE

@@ -9,9 +9,22 @@ from asking import Book
 from speaking import Speaker
 
 from ringipam import errors
-from ringipam.core.events import Allocate, Connect, Forget, Leases, Prime, Release
+from ringipam.core.events import (
+    Allocate,
+    Connect,
+    Forget,
+    Leases,
+    Leave,
+    Prime,
+    Rejoin,
+    Release,
+    RemovePeers,
+    Resolve,
+)
 from ringipam.errors import RingIpamError
 
+TEN = (10 << 24) + (32 << 16) + 4
+"""10.32.0.4 as a number."""
 LEASE_KEYS = {"lease", "id", "address", "prefix_len", "subnet", "class", "host", "since", "labels"}
 
 
@@ -259,7 +272,7 @@ async def test_a_defect_is_500_without_its_secrets_and_the_daemon_goes_on(
 
 
 @pytest.mark.parametrize(
-    "path", ["/v1/nothing", "/v1/leases/", "/v1", "/v1/leases/a/b/c/d", "/v1//leases", "/v1/leave"]
+    "path", ["/v1/nothing", "/v1/leases/", "/v1", "/v1/leases/a/b/c/d", "/v1//leases", "/v1/depart"]
 )
 async def test_an_unknown_path_is_404(http: Speaker, path: str) -> None:
     assert (await http("POST", path)).status == 404
@@ -275,9 +288,27 @@ async def test_a_wrong_method_is_405_and_says_which_are_right(http: Speaker, met
         assert answer.text == ""
 
 
-async def test_verbs_of_a_later_release_are_not_there(http: Speaker) -> None:
-    assert (await http("POST", "/v1/leave")).status == 404
-    assert (await http("DELETE", "/v1/peers/host2")).status == 404
+async def test_hosts_go_and_come_back_by_these_verbs(http: Speaker, book: Book) -> None:
+    for method, path, body, verb in (
+        ("POST", "/v1/leave", {"drop_leases": True, "timeout_s": 2}, Leave(2_000, drop_leases=True)),
+        ("DELETE", "/v1/peers/host2,host3?force=true", None, RemovePeers(("host2", "host3"), 30_000, force=True)),
+        ("DELETE", "/v1/peers/host2?dry_run=true", None, RemovePeers(("host2",), 30_000, dry_run=True)),
+        ("POST", "/v1/rejoin", {"dry_run": True}, Rejoin(dry_run=True)),
+        ("POST", "/v1/conflicts/resolve", {"first": "10.32.0.4", "last": "10.32.0.7"}, Resolve(TEN, TEN + 4)),
+        ("POST", "/v1/conflicts/resolve", {"first": "10.32.0.4/30", "take": True}, Resolve(TEN, TEN + 4, take=True)),
+    ):
+        answer = await http(method, path, body)
+
+        assert answer.status == 200, path
+        assert book.asked[-1] == verb
+
+
+@pytest.mark.parametrize("body", [{}, {"first": "here"}, {"first": "10.32.0.9", "last": "10.32.0.4"}])
+async def test_what_is_resolved_must_be_a_range(http: Speaker, book: Book, body: object) -> None:
+    answer = await http("POST", "/v1/conflicts/resolve", body)
+
+    assert (answer.status, answer.error) == (400, "bad_request")
+    assert not book.asked
 
 
 async def test_the_process_is_healthy_even_if_the_node_is_not(http: Speaker, book: Book) -> None:
