@@ -102,6 +102,7 @@ class Disputes:
             return
         for conflict in found:
             del state.conflicts[conflict.start, conflict.end]
+            state.doubtful.discard(max(conflict.start, verb.start), min(conflict.end, verb.end))
             state.change(DropConflict(conflict.start, conflict.end))
             for start, end in ((conflict.start, verb.start), (verb.end, conflict.end)):
                 if start < end:
@@ -182,8 +183,7 @@ class Disputes:
         for address in state.orphans:
             if len(self._seekers) >= CARRIED_MAX:
                 return
-            doubted = any(c.start <= address < c.end for c in state.conflicts.values())
-            if address not in self._seekers and not doubted:
+            if address not in self._seekers and address not in state.doubtful:
                 self._seekers[address] = self._searches.seek(Range(address, address + 1), 1, exact=True)
 
     def warnings(self) -> list[str]:

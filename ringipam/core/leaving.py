@@ -159,15 +159,20 @@ class Leaving:
     def _press(self, going: _Going) -> None:
         state = self._state
         going.ask_ms = state.now + ASK_MS
+        gifts = self._gifts()
         for peer in self._missing(going):
-            self._router.send(peer, Depart(going.needed.get(peer, 1), state.members.me, self._gifts(peer)))
+            given = tuple(gifts.get(peer, ())[:SEGMENTS_MAX])
+            self._router.send(peer, Depart(going.needed.get(peer, 1), state.members.me, given))
 
-    def _gifts(self, peer: str) -> tuple[Segment, ...]:
-        """All that this peer ever gave it, as far as the ring shows: also what a restart has made it forget."""
+    def _gifts(self) -> dict[str, list[Segment]]:
+        """All that this peer ever gave to whom, as far as the ring shows: also what a restart has made it forget."""
         state = self._state
         assert state.ring is not None
-        found = [s for s in state.ring.segments() if s.claim.owner == peer and s.claim.writer == state.me]
-        return tuple(found[:SEGMENTS_MAX])
+        found: dict[str, list[Segment]] = {}
+        for segment in state.ring.segments():
+            if segment.claim.writer == state.me:
+                found.setdefault(segment.claim.owner, []).append(segment)
+        return found
 
     def _bequeath(self, going: _Going) -> None:
         """Give everything to heirs, so that shares stay even and ranges whole."""

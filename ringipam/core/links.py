@@ -101,6 +101,11 @@ class Links:
         """
         return dict(self._listed)
 
+    def whence(self, link: int) -> str:
+        """A link in an operator's words."""
+        entry = self._links.get(link)
+        return f"over the connection with {entry.peer} at {entry.host}" if entry is not None else "here"
+
     def counts(self) -> dict[str, int]:
         return {"links": len(self._links), "addresses to dial": len(self._targets)}
 

@@ -119,6 +119,8 @@ class Peer:
         self._disputes = Disputes(state, self._links, self._router, self._searches)
         self._views = Views(state, self._links, self._election, self._allocator, self._leaving, self._disputes)
         self._handlers = self._table()
+        self._came_by = 0
+        state.whence = lambda: self._links.whence(self._came_by)
         self._timed = (
             self._allocator,
             self._searches,
@@ -287,6 +289,7 @@ class Peer:
     def _receive(self, link: int, message: Message) -> None:
         match message:
             case Envelope():
+                self._came_by = link
                 neighbour = self._links.peer_of(link)
                 if neighbour is not None and self._router.received(neighbour, message):
                     origin = message.origin or neighbour
