@@ -23,6 +23,7 @@ from ringipam.messages import (
     Point,
     Ranges,
     Recall,
+    Rival,
     Rumour,
     Want,
 )
@@ -142,6 +143,14 @@ class Spreading:
         if before is not None and (before.nonce != point.nonce or before.number > point.number):
             self._router.send(sender, Recall(before))
         self._state.note_point(sender, point)
+
+    def rivalled(self, sender: str, rival: Rival) -> None:
+        """`sender` has seen another process live that speaks as this peer (S13)."""
+        if rival.nonce != self._state.memory.nonce:
+            self._state.fence(
+                f"{sender} has met another host under this one's identity, which runs from a copy of its data"
+                " directory: `ringipam rejoin` brings it back as a new peer"
+            )
 
     def recalled(self, sender: str, recall: Recall) -> None:
         """Somebody tells how far this peer's history had come, as far as it knows (S12)."""
