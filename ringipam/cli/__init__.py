@@ -19,6 +19,7 @@ GROUPS = {
     "addresses": ("allocate", "claim", "lookup", "release", "list"),
     "views": ("status", "ring", "peers", "conflicts"),
     "peers": ("connect", "forget", "prime"),
+    "disk": ("backup", "check", "repair", "history"),
 }
 """The modules of the command line, and the commands each of them has."""
 
