@@ -172,7 +172,7 @@ _SIMPLE: dict[Any, Any] = {
 
 
 @cache
-def _hints(kind: type) -> dict[str, Any]:
+def _hints(kind: Any) -> dict[str, Any]:
     """The fields of a dataclass or a named tuple and their types."""
     hints = get_type_hints(kind)
     names = [field.name for field in fields(kind)] if is_dataclass(kind) else getattr(kind, "_fields", ())

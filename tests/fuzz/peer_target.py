@@ -18,6 +18,7 @@ from solo import ME, Solo, request
 from spoil import spoiled
 
 from ringipam.address import Range
+from ringipam.claim import Claim
 from ringipam.codec import decode, encode
 from ringipam.core.events import Allocate, Asked, ClaimAddress, Leases, LinkDown, Persist, Received, Show
 from ringipam.core.peer import Peer
@@ -112,7 +113,7 @@ class Attacked:
         assert again.possessed() == solo.peer.possessed(), "a restart possesses something else"
         assert dict(again.leases) == dict(solo.peer.leases)
 
-    def _claims(self) -> list[tuple[int, int, object]]:
+    def _claims(self) -> list[tuple[int, int, Claim]]:
         ring = self.solo.peer.ring
         if ring is None:
             return []

@@ -85,7 +85,11 @@ def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 changes = st.sampled_from([(name, value) for name, values in POOL.items() for value in values])
-chosen = st.lists(changes, max_size=3).map(lambda changed: {**GOOD, **dict(changed)})
+chosen = st.builds(
+    lambda changed, open_to_all: {**GOOD, **dict(changed), **({"insecure": ""} if open_to_all else {})},
+    st.lists(changes, max_size=3),
+    st.booleans(),
+)
 
 
 @given(chosen=chosen)
