@@ -17,6 +17,10 @@ from process import Daemon
 PATIENCE_S = 20.0
 
 
+AT_REST = {"boots", "published", "sums"}
+"""Tables that a node itself writes while nobody asks it for anything: its starts, and checks of the others."""
+
+
 @dataclass
 class Node:
     port: int
@@ -29,10 +33,7 @@ class Node:
         return f"http://127.0.0.1:{self.port}"
 
     def durable(self) -> dict[str, list[object]]:
-        """Every row of every table."""
-        with closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True)) as db:
-            tables = [name for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
-            return {table: db.execute(f"SELECT * FROM {table} ORDER BY 1").fetchall() for table in tables}
+        return rows(self.database)
 
     @property
     def peer_port(self) -> int:
@@ -51,6 +52,13 @@ class Node:
             except (ConnectionResetError, BrokenPipeError):
                 pass  # it had heard enough
             return said
+
+
+def rows(database: Path) -> dict[str, list[object]]:
+    """Every row of every table but those of `AT_REST`."""
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as db:
+        tables = {name for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")} - AT_REST
+        return {table: db.execute(f"SELECT * FROM {table} ORDER BY 1").fetchall() for table in sorted(tables)}
 
 
 @contextmanager
