@@ -291,10 +291,8 @@ class _Driver:
                 self._advance()
             case Wait(ms):
                 return self._wait(ms)
-            case Say(nth, RemoveDead(), dead):
-                return self._ask(nth, RemovePeers(dead, PATIENCE_MS))
-            case Say(nth, ask):
-                return self._ask(nth, ask)
+            case Say(nth, ask, dead):
+                return self._ask(nth, ask, dead)
             case Crash(finished):
                 if finished:
                     self._write()
@@ -333,7 +331,7 @@ class _Driver:
         self._look()
         return True
 
-    def _ask(self, nth: int, ask: Ask) -> bool:
+    def _ask(self, nth: int, ask: Ask, dead: tuple[str, ...]) -> bool:
         node = self._node
         match ask:
             case LetGo(holder, answer):
@@ -350,8 +348,9 @@ class _Driver:
                 node.open = tuple(number for number in node.open if number != request)
                 self._take(node.peer.step(Cancelled(request), node.now))
             case _:
+                verb = RemovePeers(dead, PATIENCE_MS) if isinstance(ask, RemoveDead) else ask
                 node.open = (*node.open, nth)
-                self._take(node.peer.step(Asked(nth, ask), node.now))
+                self._take(node.peer.step(Asked(nth, verb), node.now))
         self._look()
         return True
 

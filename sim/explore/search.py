@@ -360,7 +360,8 @@ class Search:
         """From where nothing is on its way: if nothing more strikes, whatever was begun ends, and nobody who is gone
         owns anything any more; whatever somebody owns who is there, it possesses."""
         dead = self._left_of[state[-1]].dead
-        locals_, waiting = list(state[:-2]), []
+        locals_: list[int] = list(state[:-2])
+        waiting: list[int] = []
         if any(self.hosts.locals[local].writing for local in locals_):
             return
         found = self._endings.get(state[:-2])
@@ -399,8 +400,11 @@ class Search:
                 if claim.owner in gone:
                     return f"{world.universe.text(start)} is stranded: its owner {claim.owner} is gone"
                 if claim.owner == world.peers[place]:
-                    left = end - start - sum(min(end, hi) - max(start, lo) for lo, hi in fact.memory.owned
-                                             if lo < end and start < hi)
+                    left = (
+                        end
+                        - start
+                        - sum(min(end, hi) - max(start, lo) for lo, hi in fact.memory.owned if lo < end and start < hi)
+                    )
                     if left:
                         return f"{world.names[place]} owns {world.universe.text(start)} and never possesses it"
         return ""

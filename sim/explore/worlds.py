@@ -299,7 +299,7 @@ WORLDS = (
     ),
     World(
         "removal-upon-removal",
-        "a coordinator may die half-way, or with what it wrote and granted on its way over a relay; then both are removed",
+        "a coordinator dies, perhaps with a grant from its takeover on its way over a relay; then both are removed",
         TWO,
         (
             Part(asks=(REMOVE,), dies=True),
