@@ -83,7 +83,7 @@ class Leaving:
 
     def _problem(self, verb: Leave) -> RingIpamError | None:
         state = self._state
-        if state.members.me.standing.gone:
+        if state.members.me.standing is Standing.LEFT:
             return RequestError(LEFT)
         if state.fenced:
             return FencedError(f"this host owns nothing that it could give away: {state.fenced}")
