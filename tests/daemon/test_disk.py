@@ -58,6 +58,23 @@ def mount(kind: str, at: Path) -> None:
         run("mount", "-o", "loop", at.with_suffix(".img"), at)
 
 
+def unmount(at: Path) -> None:
+    """Returns when the kernel has let go of a disk on a loop device.
+
+    It has not while another mount namespace, which somebody made meanwhile, has a copy of the mount.
+    """
+    device = Path("/sys/fs/ext4") / Path(source_of(at)).name
+    run("umount", at)
+    end = time.monotonic() + 60
+    while device.exists():
+        assert time.monotonic() < end, f"{device.name} is still mounted elsewhere"
+        time.sleep(0.05)
+
+
+def source_of(at: Path) -> str:
+    return run("findmnt", "-n", "-o", "SOURCE", at).strip()
+
+
 @pytest.mark.parametrize("kind", ["tmpfs", "loop"])
 def test_a_full_disk_refuses_new_work_keeps_what_is_and_recovers_when_there_is_room(
     daemon: Daemon, tmp_path: Path, kind: str
@@ -99,7 +116,7 @@ def test_a_disk_that_becomes_read_only_is_said_to_be_and_keeps_what_was_told(dae
         client.close()
         daemon.kill()
 
-        run("umount", disk)
+        unmount(disk)
         mount("loop", disk)
         client = daemon.start()
         assert sorted(client.leases(), key=by_number) == kept
@@ -111,8 +128,7 @@ def test_a_disk_that_becomes_read_only_is_said_to_be_and_keeps_what_was_told(dae
 def _break_file_system(disk: Path) -> None:
     """Have ext4 meet an error, after which it is read-only."""
     run("mount", "-o", "remount,errors=remount-ro", disk)
-    device = run("findmnt", "-n", "-o", "SOURCE", disk).strip()
-    Path(f"/sys/fs/ext4/{Path(device).name}/trigger_fs_error").write_text("1")
+    Path(f"/sys/fs/ext4/{Path(source_of(disk)).name}/trigger_fs_error").write_text("1")
 
 
 @pytest.mark.slow
@@ -137,7 +153,7 @@ def test_no_acknowledged_lease_is_lost_when_the_power_is(daemon: Daemon, tmp_pat
             assert not under_way.is_alive()
             client.close()
             daemon.kill()
-            run("umount", disk)
+            unmount(disk)
             mount("loop", disk)
             assert not _survived(disk / f"unsynced{cut}"), "the power was not lost"
 
