@@ -66,7 +66,9 @@ def a_node(directory: Path, universe: str) -> Iterator[Node]:
     """A ring of one that holds two leases; ends with the block, and must still have lived then."""
     with closing(socket.create_server(("127.0.0.1", 0))) as free:
         port = free.getsockname()[1]
-    options = ("--listen", "127.0.0.1:0", "--http", f"127.0.0.1:{port}")
+    file = directory / "node.toml"
+    file.write_text("quarantine_s = 86400\n")  # no row goes by itself while somebody compares
+    options = ("--listen", "127.0.0.1:0", "--http", f"127.0.0.1:{port}", "--config", str(file))
     daemon = Daemon(directory, universe, options)
     client = daemon.start()
     try:
