@@ -41,6 +41,10 @@ class Served:
         self.solo.allocate("c1")
         self.solo.allocate("c2")
 
+    async def history(self, address: str | Address) -> dict[str, object]:
+        parse_address(str(address))
+        return {"address": str(address), "history": []}
+
     async def ask(self, verb: Verb) -> Answer:
         solo = self.solo
         number = solo.ask(verb)
