@@ -24,6 +24,7 @@ TIMEOUT_S_MAX = 3600.0
 """Whoever waits longer has forgotten that they wait; the same limit holds on every surface."""
 
 
+GROUP_NUMBER_MAX = (1 << 32) - 2
 PATHS = (
     *("data_dir", "socket", "password_file", "ca", "cert", "key"),
     *("http_token_file", "http_cert", "http_key", "http_ca"),
@@ -244,10 +245,7 @@ class Config:
                 f"--socket-mode is octal and leaves the owner read and write, as 0660 does, not {mode!r}"
             )
         if self.socket_group is not None:
-            try:
-                group = int(self.socket_group) if self.socket_group.isdecimal() else getgrnam(self.socket_group).gr_gid
-            except KeyError:
-                raise RequestError(f"--socket-group: there is no group {self.socket_group!r} on this host") from None
+            group = _group_number(self.socket_group)
         return int(mode or ("0600" if group is None else "0660"), 8), group
 
     @property
@@ -260,6 +258,16 @@ class Config:
             return self.listen
         host = "0.0.0.0" if self.has_credentials or self.insecure else "127.0.0.1"
         return f"{host}:{PORT_DEFAULT}"
+
+
+def _group_number(group: str) -> int:
+    try:
+        number = int(group) if re.fullmatch(r"[0-9]{1,10}", group) else getgrnam(group).gr_gid
+    except (KeyError, ValueError):  # ValueError: what cannot be a name at all
+        number = GROUP_NUMBER_MAX + 1
+    if number > GROUP_NUMBER_MAX:
+        raise RequestError(f"--socket-group: there is no group {group!r} on this host")
+    return number
 
 
 def is_loopback(host: str) -> bool:
