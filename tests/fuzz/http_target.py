@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "core"))
 import trio
 from solo import Solo
 
+from ringipam.address import Address, parse_address
 from ringipam.core.durable import Stored
 from ringipam.core.events import Answer, Cancelled, DialFailed, Verb
 from ringipam.errors import RequestTimeoutError, RingIpamError
