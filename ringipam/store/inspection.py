@@ -54,7 +54,8 @@ class Inspection:
 
 
 def inspect(path: Path) -> Inspection:
-    """Look over the data directory `path`. Raises StoreError if it is not there or a daemon has it.
+    """Look over the data directory `path`. Raises StoreError if it is not there, a daemon has it, or another
+    version of ringipam wrote it.
 
     Works on a copy in the directory for temporary files: SQLite makes files beside a database that it only reads, and
     what is damaged is not to be touched, or may be on a disk that is read-only.
@@ -96,19 +97,20 @@ def _opened(db: sqlite3.Connection) -> Inspection:
     """What can be said before a row is read."""
     family, version = schema.family(db), schema.version(db)
     if family is None or version < 1:
-        return Inspection(unusable="it is not a database of ringipam")
+        return Inspection(unusable="the database is not one of ringipam")
     if version != schema.VERSION:
-        age = "a newer ringipam wrote it" if version > schema.VERSION else "an older ringipam wrote it; start it once"
-        return Inspection(unusable=f"{age} (schema {version}, this one reads {schema.VERSION})")
-    if what := schema.damage(db):
-        return Inspection(unusable=what)
+        advice = "use that one" if version > schema.VERSION else "start the daemon once, which brings it up to date"
+        age = "a newer" if version > schema.VERSION else "an older"
+        raise StoreError(f"{age} ringipam wrote the database (schema {version}, not {schema.VERSION}): {advice}")
     return Inspection(family)
 
 
 def _read(db: sqlite3.Connection, found: Inspection) -> None:
     try:
         db.execute("PRAGMA cell_size_check = ON")
-        verdicts = [row[0] for row in db.execute(f"PRAGMA integrity_check({COMPLAINTS_MAX})")]
+        what = schema.damage(db)
+        verdicts = [what] if what else []
+        verdicts += [row[0] for row in db.execute(f"PRAGMA integrity_check({COMPLAINTS_MAX})")]
     except sqlite3.Error as error:
         verdicts = [str(error)]
     found.pages = [line for verdict in verdicts for line in verdict.splitlines() if line != "ok"]

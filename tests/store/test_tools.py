@@ -375,6 +375,44 @@ def test_a_file_that_is_damaged_between_its_rows_is_written_anew(directory: Path
     assert (kept(directory) / "ringipam.db").read_bytes() == content
 
 
+def test_definitions_that_were_changed_are_made_anew(directory: Path) -> None:
+    before = loaded(directory)
+    spoil(directory, "DROP TRIGGER leases_row_gone")
+    assert inspect(directory).faults == ["file: the definition of leases_row_gone is not what it was"]
+
+    sound, _, asked = mended(directory)
+
+    assert sound
+    assert "write the file anew" in asked[0]
+    assert loaded(directory) == before
+
+
+def test_what_another_version_wrote_is_not_taken_for_damaged(directory: Path) -> None:
+    for version, says in ((1, "an older ringipam"), (99, "a newer ringipam")):
+        spoil(directory, f"PRAGMA user_version = {version}")
+        for look in (inspect, mended):
+            with pytest.raises(StoreError, match=says):
+                look(directory)
+    assert not kept(directory).exists()
+
+
+def test_the_leases_on_both_sides_of_a_damaged_page_are_saved(directory: Path) -> None:
+    """SQLite reads a table up to a damaged page, from either end."""
+    database = directory / "ringipam.db"
+    content = bytearray(database.read_bytes())
+    page = content.index(b"L00100") // 4096
+    content[page * 4096 : page * 4096 + 8] = bytes(8)
+    database.write_bytes(content)
+
+    sound, _, asked = mended(directory)
+
+    saved = json.loads(directory.with_name("data.salvaged-20261121T090000Z.json").read_text())
+    ids = {found["lease"] for found in saved["leases"]}
+    assert (sound, asked) == (False, [])
+    assert {"L00000", "L00199"} <= ids
+    assert "L00100" not in ids
+
+
 def test_a_directory_in_use_is_not_repaired(directory: Path) -> None:
     store = Store.open(directory, 4)
 
