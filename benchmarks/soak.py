@@ -1,4 +1,4 @@
-"""Three real hosts under steady work, kills and cut cables, for as long as you like: is anything lost, doubled, growing?
+"""Three real hosts under steady work, kills and cut cables: is anything lost, doubled, growing?
 
 Each host starts and stops ten containers a second. Daemons are killed with SIGKILL and started again, cables are pulled
 (network namespaces, so only as root; else the daemons share loopback and nothing is cut). The driver keeps its own book
@@ -47,7 +47,7 @@ SAMPLE_S = 10.0
 ROWS = 12
 
 
-class Broken(Exception):
+class BrokenError(Exception):
     """What must never be was seen."""
 
 
@@ -93,7 +93,9 @@ class Station:
 
     def launch(self) -> None:
         with (self.host.directory / "log").open("ab") as log:
-            self.process = subprocess.Popen(self.host.command(*self.options), stdout=log, stderr=log)
+            command = self.host.command(*self.options)
+            # a session of its own: Ctrl-C is for the driver, which ends the daemons in order
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
 
     async def answers(self) -> None:
         with trio.fail_after(60):
@@ -104,7 +106,7 @@ class Station:
                 except (DaemonUnreachableError, RingIpamError):
                     assert self.process is not None
                     if self.process.poll() is not None:
-                        raise Broken(f"{self.host.name} exited {self.process.returncode}") from None
+                        raise BrokenError(f"{self.host.name} exited {self.process.returncode}") from None
                     await trio.sleep(0.05)
 
     def kill(self) -> None:
@@ -155,7 +157,7 @@ class Soak:
         address, holder = str(lease.address), f"{lease.id} on {station.host.name}"
         other = self._owner.get(address)
         if other is not None:
-            raise Broken(f"{address} is held twice: by {holder} and {other}")
+            raise BrokenError(f"{address} is held twice: by {holder} and {other}")
         self._owner[address] = holder
         station.held[lease.id] = lease
 
@@ -169,10 +171,10 @@ class Soak:
         now = {lease.id: lease for lease in await station.client.leases()}
         for holder, lease in station.held.items():
             if now.get(holder) != lease:
-                raise Broken(f"{station.host.name} lost {holder} {lease.address}: it has {now.get(holder)}")
+                raise BrokenError(f"{station.host.name} lost {holder} {lease.address}: it has {now.get(holder)}")
         for holder in sorted(now.keys() - station.held.keys()):
             if holder not in station.unsure:
-                raise Broken(f"{station.host.name} holds {holder} {now[holder].address}, which nobody asked for")
+                raise BrokenError(f"{station.host.name} holds {holder} {now[holder].address}, which nobody asked for")
             self._hold(station, now[holder])  # that it is nobody else's is checked here
             self._let_go(station, holder)
             await station.client.release(holder, lease=now[holder].lease)
@@ -259,8 +261,8 @@ class Soak:
         before: Counter[str] = Counter()
         while not await self._over(SAMPLE_S):
             latest, self._latest = sorted(self._latest), []
-            ring = await self.stations[0].client.ring()
-            row = {
+            ring: Any = await self.stations[0].client.ring()
+            row: dict[str, Any] = {
                 "minute": round(self.elapsed_s / 60, 2),
                 "leases": len(self._owner),
                 "tokens": len(ring["tokens"]),
@@ -300,7 +302,9 @@ class Soak:
             await self.reconcile(station)
             left = await station.client.leases()
             if left:
-                raise Broken(f"{len(left)} leases are left on {station.host.name} when all containers have stopped")
+                raise BrokenError(
+                    f"{len(left)} leases are left on {station.host.name} when all containers have stopped"
+                )
         with trio.fail_after(30):
             while len({json.dumps(await station.client.ring()) for station in self.stations}) > 1:
                 await trio.sleep(0.1)
@@ -408,7 +412,7 @@ def main() -> int:
         broken = ""
         try:
             trio.run(soak.run, arguments.minutes * 60)
-        except* Broken as found:
+        except* BrokenError as found:
             broken = "; ".join(str(one) for one in found.exceptions)
         finally:
             for station in stations:
