@@ -11,6 +11,7 @@ Usage: python -m benchmarks.soak [--minutes 60] [--seed 0] [--plot docs/img/soak
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import math
 import os
@@ -117,11 +118,13 @@ class Station:
 
     @property
     def memory_kib(self) -> int:
+        """What is resident; 0 of a daemon that was killed."""
         assert self.process is not None
-        for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
-            if line.startswith("VmRSS:"):
-                return int(line.split()[1])
-        return 0  # it has just been killed
+        with contextlib.suppress(FileNotFoundError):
+            for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
+                if line.startswith("VmRSS:"):
+                    return int(line.split()[1])
+        return 0
 
     def file_bytes(self, suffix: str) -> int:
         path = self.host.data / f"ringipam.db{suffix}"
@@ -224,6 +227,8 @@ class Soak:
             self.counts["stopped"] += 1
         except DaemonUnreachableError:
             station.unsure.add(holder)
+        except RingIpamError as refusal:
+            raise BrokenError(f"{station.host.name} would not release {holder} {lease.address}: {refusal}") from None
         finally:
             station.under_way -= 1
 
@@ -302,9 +307,7 @@ class Soak:
             await self.reconcile(station)
             left = await station.client.leases()
             if left:
-                raise BrokenError(
-                    f"{len(left)} leases are left on {station.host.name} when all containers have stopped"
-                )
+                raise BrokenError(f"{len(left)} leases are left on {station.host.name}, where no container is")
         with trio.fail_after(30):
             while len({json.dumps(await station.client.ring()) for station in self.stations}) > 1:
                 await trio.sleep(0.1)
