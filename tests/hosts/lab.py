@@ -283,3 +283,13 @@ def assert_no_address_twice(hosts: Sequence[Host]) -> int:
             assert lease["address"] not in held, f"{lease['address']} is held by {holder} and {held[lease['address']]}"
             held[lease["address"]] = holder
     return len(held)
+
+
+def fill(host: Host) -> int:
+    """Allocate on `host` until no address is left anywhere; how many there were."""
+    for number in itertools.count():
+        status, text = host.http("POST", "/v1/leases", json.dumps({"id": f"fill-{number}", "timeout_s": 5}))
+        if status != 201:
+            assert json.loads(text)["error"]["code"] == "no_space", text
+            return number
+    raise AssertionError("there is always an end")
