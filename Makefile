@@ -6,7 +6,7 @@ IPRANGE := 10.32.0.0/12
 FUZZ_SECONDS := 600
 
 .DEFAULT_GOAL := help
-.PHONY: help env launch test lint coverage bench campaign mutants explore fuzz report clean
+.PHONY: help env launch test lint coverage bench campaign mutants explore fuzz soak report clean
 
 help:            ## what there is
 	@grep -E '^[a-z]+: .*##|^[a-z]+:  .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
@@ -56,6 +56,9 @@ explore: env     ## every interleaving of small worlds
 fuzz: env        ## every fuzzing target for FUZZ_SECONDS, led by coverage; what breaks is kept for `make test`
 	$(PY) -m pip install --quiet --editable '.[dev,fuzz]'
 	$(PY) tests/fuzz/campaign.py $(FUZZ_SECONDS)
+
+soak: env        ## three hosts at work for an hour, killed and cut off at random; as root, for the cables
+	$(PY) -m benchmarks.soak --minutes 60 --plot docs/img/soak.svg
 
 report: env      ## predictions at 3 to 1,000 hosts, with plots
 	$(PY) -m sim report

@@ -5,23 +5,29 @@ Also brings leases home that were carried over from a former self: their address
 
 from __future__ import annotations
 
-from ringipam.address import Range, to_address
+from ringipam.address import Range
 from ringipam.claim import Claim, Segment
-from ringipam.core.durable import BeginAnew, DropConflict, DropLease, PutConflict
+from ringipam.core.durable import BeginAnew, Conflict, DropConflict, DropLease, PutConflict
 from ringipam.core.events import Rebuild, Rejoin, Resolve
 from ringipam.core.links import Links
 from ringipam.core.routing import Router
-from ringipam.core.search import Searches, Seeker
+from ringipam.core.search import FOR_NOW, Searches, Seeker
 from ringipam.core.settings import NEVER
 from ringipam.core.state import State
-from ringipam.errors import NotFoundError, RequestError
-from ringipam.messages import Denial, Dispute, Disputed
+from ringipam.errors import FencedError, NotFoundError, RequestError
+from ringipam.messages import Denial, Dispute, Disputed, Standing
+from ringipam.ring.intervals import Intervals
 
 TELL_MS = 5_000
 TOLD_MAX = 2_000
 CARRIED_MS = 1_000
 CARRIED_MAX = 8
 """Addresses of carried leases that are claimed at the same time."""
+AGAIN_MS = 5_000
+"""After a refusal a carried address is claimed again: its owner may have been waiting for an operator."""
+REMIND_MS = 10_000
+"""An owner is told again, lest a conflict resolved too early lets it issue what is leased elsewhere: sooner than the
+address has rested."""
 
 
 class Disputes:
@@ -32,9 +38,11 @@ class Disputes:
         self._searches = searches
         self._number = state.boot << 32
         self._told: dict[str, tuple[int, tuple[Range, ...]]] = {}
-        self._acknowledged: dict[str, tuple[Range, ...]] = {}
+        self._acknowledged: dict[str, tuple[int, tuple[Range, ...]]] = {}
         self._due_ms = state.now
+        self._begun_ms = state.now
         self._seekers: dict[int, Seeker] = {}
+        self._again_ms: dict[int, int] = {}
         self._carried_ms = state.now
 
     @property
@@ -72,7 +80,8 @@ class Disputes:
                     wanted.setdefault(owner, []).append(Range(address, address + 1))
         for owner, found in wanted.items():
             ranges = tuple(found[:TOLD_MAX])
-            if self._acknowledged.get(owner) != ranges:
+            told_ms, told = self._acknowledged.get(owner, (0, ()))
+            if told != ranges or told_ms + REMIND_MS <= state.now:
                 self._number += 1
                 self._told[owner] = self._number, ranges
                 self._router.send(owner, Dispute(self._number, ranges))
@@ -80,7 +89,7 @@ class Disputes:
     def acknowledged(self, owner: str, message: Disputed) -> None:
         number, ranges = self._told.get(owner, (0, ()))
         if number == message.number:
-            self._acknowledged[owner] = ranges
+            self._acknowledged[owner] = self._state.now, ranges
 
     def raised(self, holder: str, dispute: Dispute) -> None:
         """Issue nothing where somebody else holds leases; that is durable before it is acknowledged."""
@@ -96,9 +105,18 @@ class Disputes:
     def resolve(self, request: int, verb: Resolve) -> None:
         """An operator says that nobody else uses these addresses."""
         state = self._state
-        found = [c for c in state.conflicts.values() if c.start < verb.end and verb.start < c.end]
-        if not found:
+        within = Range(verb.start, verb.end)
+        found = [conflict for conflict in state.conflicts.values() if within.intersect(Range(*conflict[:2]))]
+        carried = self.carried() if verb.take else []
+        doubtful = Intervals()
+        for conflict in (*found, *carried):
+            if (piece := within.intersect(Range(*conflict[:2]))) is not None:
+                doubtful.add(*piece)
+        if not doubtful.size:
             state.reply(request, NotFoundError("nothing is in doubt there: see `ringipam conflicts`"))
+            return
+        if verb.take and (state.hold or state.members.me.standing is not Standing.MEMBER):
+            state.reply(request, FencedError(f"this host cannot own anything: {state.hold or 'it is leaving'}"))
             return
         for conflict in found:
             del state.conflicts[conflict.start, conflict.end]
@@ -108,22 +126,23 @@ class Disputes:
                 if start < end:
                     state.conflicts[start, end] = conflict._replace(start=start, end=end)
                     state.change(PutConflict(state.conflicts[start, end]))
-        start = max(verb.start, min(conflict.start for conflict in found))
-        end = min(verb.end, max(conflict.end for conflict in found))
         if verb.take:
-            self._take(start, end)
-        state.regain(start, end)
+            self._take(doubtful)
+        for start, end in doubtful:
+            state.regain(start, end)
         state.gained = True
+        start, end = min(start for start, _ in doubtful), max(end for _, end in doubtful)
         state.log("warning", f"the conflict over {state.describe(start, end)} was resolved by hand")
         state.reply(request, {"resolved": [state.universe.text(start), state.universe.text(end - 1)]})
 
-    def _take(self, start: int, end: int) -> None:
+    def _take(self, doubtful: Intervals) -> None:
         """By an operator's word, own it, whoever the ring says does: an epoch of its own beats whatever was written."""
         state = self._state
         assert state.ring is not None
         state.raise_epoch(state.epoch + 1)
         taken = [
             Segment(lo, hi, Claim(state.epoch, claim.version + 1, state.me, state.me))
+            for start, end in doubtful
             for lo, hi, claim in state.ring.segments(start, end)
             if claim.owner != state.me
         ]
@@ -177,21 +196,26 @@ class Disputes:
             used = [peer for peer, denied in seeker.refused.items() if denied.reason is Denial.IN_USE]
             if used and address in state.orphans:
                 state.dispute(address, address + 1, (state.me, *used), used[0])
-            if used or address not in state.orphans:
+            final = any(denied.reason not in FOR_NOW for denied in seeker.refused.values())
+            if final or address not in state.orphans:
+                self._again_ms[address] = state.now + AGAIN_MS
                 del self._seekers[address]
                 self._searches.stop(Range(address, address + 1), seeker, exact=True)
+        self._again_ms = {address: due for address, due in self._again_ms.items() if due > state.now}
         for address in state.orphans:
             if len(self._seekers) >= CARRIED_MAX:
                 return
-            if address not in self._seekers and address not in state.doubtful:
+            if not (address in self._seekers or address in self._again_ms or address in state.doubtful):
                 self._seekers[address] = self._searches.seek(Range(address, address + 1), 1, exact=True)
 
-    def warnings(self) -> list[str]:
-        """Leases that are not at home yet."""
+    def carried(self) -> list[Conflict]:
+        """Leases that are not at home yet, as conflicts with whoever owns their addresses; on nobody's record."""
         state = self._state
         return [
-            f"{to_address(state.universe.family, address)} is leased to {lease.id} here, but the ring gives it to"
-            f" {state.ring.at(address).owner or 'nobody'}: it is asked for, until then it is in doubt"
-            for address, lease in state.orphans.items()
-            if state.ring is not None and not state.entitled(address, address + 1)
+            Conflict(address, address + 1, (state.me, owner), self._begun_ms, owner)
+            for address in sorted(state.orphans)
+            if state.ring is not None
+            and (owner := state.ring.at(address).owner or state.me)
+            and not state.entitled(address, address + 1)
+            and address not in state.doubtful
         ]

@@ -263,19 +263,12 @@ class Removals:
     def _begin(self, wish: _Wish) -> None:
         state = self._state
         bound = self._bound(state.me, wish.targets)
-        alive = [peer for peer in wish.targets if state.members.reachable(peer)]
-        if alive and not wish.force and state.now >= wish.alive_ms:
+        alive = self._alive(wish)
+        if alive and state.now >= wish.alive_ms:
             self._wishes.remove(wish)
-            names = ", ".join(map(name_of, alive))
-            state.reply(
-                wish.request,
-                RequestError(
-                    f"{names} is alive: run `ringipam leave` there, or stop it for good first; --force removes it all"
-                    " the same, and what it has leased is in doubt then"
-                ),
-            )
+            state.reply(wish.request, self._refused(alive))
             return
-        if bound or (alive and not wish.force) or state.hold:
+        if bound or alive or state.hold:
             if bound:
                 self._rivals.add(bound)
             self._pause_ms = state.now + ASK_MS
@@ -289,6 +282,18 @@ class Removals:
         self._pledge(state.me, Pledge(epoch, wish.targets))
         self._press(self._open)
         self._conclude(self._open)
+
+    def _alive(self, wish: _Wish) -> str:
+        """Whom it may not remove for that; "" if nobody."""
+        reachable = self._state.members.reachable
+        return "" if wish.force else ", ".join(name_of(peer) for peer in wish.targets if reachable(peer))
+
+    @staticmethod
+    def _refused(alive: str) -> RequestError:
+        return RequestError(
+            f"{alive} is alive: run `ringipam leave` there, or stop it for good first; --force removes it all"
+            " the same, and what it has leased is in doubt then"
+        )
 
     def _press(self, open_: _Open) -> None:
         """Ask whoever has not answered for all that is to be known."""
@@ -468,9 +473,11 @@ class Removals:
         if self._open is None or self._open.epoch != query.epoch:
             self._router.send(member, self._outcome(query.epoch))
 
-    def _too_late(self, wish: _Wish) -> RequestTimeoutError:
+    def _too_late(self, wish: _Wish) -> RequestError:
         """Who stood in the way, and what would help."""
         state, open_ = self._state, self._open
+        if alive := self._alive(wish):
+            return self._refused(alive)
         names = ", ".join(map(name_of, wish.targets))
         found: list[str] = []
         if open_ is not None and open_.targets == wish.targets:

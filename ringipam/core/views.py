@@ -86,7 +86,13 @@ class Views:
             found.append(f"{len(state.conflicts)} ranges are in doubt: see `ringipam conflicts`")
         if state.suspended.size:
             found.append(f"{state.suspended.size} addresses wait for the end of a removal")
-        return [*found, *self._disputes.warnings()]
+        carried = len(self._disputes.carried())
+        if carried:
+            found.append(
+                f"{carried} addresses that are leased here belong to others by the ring: they are asked for, and until"
+                " then in doubt: see `ringipam conflicts`"
+            )
+        return found
 
     def _complete(self) -> bool:
         ring = self._state.ring
@@ -145,7 +151,7 @@ class Views:
     def conflicts(self) -> dict[str, object]:
         state = self._state
         shown = []
-        for _, conflict in sorted(state.conflicts.items()):
+        for conflict in sorted((*state.conflicts.values(), *self._disputes.carried())):
             inside = [
                 lease.as_json()
                 for lease in state.leases
@@ -159,8 +165,9 @@ class Views:
                     "peers": list(conflict.peers),
                     "leases": inside,
                     "since": datetime.fromtimestamp(conflict.since_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-                    "advice": f"shown by {conflict.source}; nothing is issued there: see that each address is used by"
-                    " one container only, here and on the other peers, then `ringipam conflicts resolve` the range",
+                    "advice": f"shown by {conflict.source}; nothing is issued there: see that no two containers use one"
+                    " address, then `ringipam conflicts resolve` it, first with --take on the host whose container"
+                    " keeps it, then on the others",
                 }
             )
         return {"conflicts": shown}

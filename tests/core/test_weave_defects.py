@@ -92,9 +92,10 @@ def test_d8_a_lease_outside_what_the_stored_ring_gives_us_is_reported_not_forgot
     status = solo.answer(Show.STATUS)
     assert isinstance(status, dict)
     assert status["warnings"] == [
-        f"{lease.address} is leased to c1 here, but the ring gives it to {B}: it is asked for,"
-        " until then it is in doubt"
+        "1 addresses that are leased here belong to others by the ring: they are asked for, and until then in doubt:"
+        " see `ringipam conflicts`"
     ]
+    assert [(entry["first"], entry["peers"]) for entry in conflicts(solo)] == [(str(lease.address), [ME, B])]
     assert solo.answer(Leases("c1")) == LeaseList((lease,))
 
 

@@ -142,6 +142,33 @@ class Host:
     def json(self, *arguments: str) -> Any:
         return json.loads(self.cli(*arguments, "--json"))
 
+    def view(self, name: str) -> Any:
+        """`status`, `ring`, `peers`, `conflicts` or `leases` over the socket: cheaper to poll than a command."""
+        status, text = self.http("GET", f"/v1/{name}")
+        assert status == 200, text
+        return json.loads(text)
+
+    @property
+    def peer(self) -> str:
+        """Its peer id, `name.uid`."""
+        return ".".join(self.view("status")["peer"].values())
+
+    def state(self) -> str:
+        return str(self.view("status")["state"])
+
+    def alive(self) -> int:
+        """How many other hosts it sees."""
+        return int(self.view("status")["peers"]["alive"])
+
+    def owned(self, peer: str) -> int:
+        """How many addresses this host thinks that `peer` owns."""
+        return sum(token["size"] for token in self.view("ring")["tokens"] if token["owner"] == peer)
+
+    def in_doubt(self) -> set[str]:
+        """The addresses that `conflicts` lists; a range is told by its two ends."""
+        found = self.view("conflicts")["conflicts"]
+        return {end for conflict in found for end in (conflict["first"], conflict["last"])}
+
     # ── the network ──────────────────────────────────────────────────────────────────────────────
 
     def cut(self) -> None:
@@ -256,3 +283,13 @@ def assert_no_address_twice(hosts: Sequence[Host]) -> int:
             assert lease["address"] not in held, f"{lease['address']} is held by {holder} and {held[lease['address']]}"
             held[lease["address"]] = holder
     return len(held)
+
+
+def fill(host: Host) -> int:
+    """Allocate on `host` until no address is left anywhere; how many there were."""
+    for number in itertools.count():
+        status, text = host.http("POST", "/v1/leases", json.dumps({"id": f"fill-{number}", "timeout_s": 5}))
+        if status != 201:
+            assert json.loads(text)["error"]["code"] == "no_space", text
+            return number
+    raise AssertionError("there is always an end")
