@@ -12,7 +12,7 @@ from ringipam.core.events import Rebuild, Rejoin, Resolve
 from ringipam.core.links import Links
 from ringipam.core.routing import Router
 from ringipam.core.search import Searches, Seeker
-from ringipam.core.settings import NEVER, name_of
+from ringipam.core.settings import NEVER
 from ringipam.core.state import State
 from ringipam.errors import NotFoundError, RequestError
 from ringipam.messages import Denial, Dispute, Disputed

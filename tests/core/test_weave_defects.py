@@ -90,7 +90,7 @@ def test_d8_a_lease_outside_what_the_stored_ring_gives_us_is_reported_not_forgot
     assert isinstance(status, dict)
     assert status["warnings"] == [
         f"{lease.address} is leased to c1 here, but the ring gives it to {B}: it is asked for,"
-            " until then it is in doubt"
+        " until then it is in doubt"
     ]
     assert solo.answer(Leases("c1")) == LeaseList((lease,))
 
