@@ -100,6 +100,11 @@ class Doubts:
             for start, end in change.round.taken:
                 self.over(start, end)
 
+    @property
+    def two_run_as_one(self) -> bool:
+        """Others keep a link to one of them only."""
+        return bool(self.twins) and all(self.world.hosts[name].up for name in self.twins)
+
     def settled(self) -> None:
         """All rings are one, and whoever was in doubt knows of it: nothing is possessed twice from now on."""
         self.possession = Intervals()

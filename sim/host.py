@@ -115,6 +115,10 @@ class Host:
             self.world.renewed(self, peer)
 
     @property
+    def has_ring(self) -> bool:
+        return bool(self.disk.durable.meta.get("cluster"))
+
+    @property
     def fenced(self) -> str:
         """Why this host issues nothing any more, durably; "" if it is not fenced off."""
         return self.disk.durable.meta.get("fenced", "")

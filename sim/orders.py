@@ -1,4 +1,4 @@
-"""What operators want to be so in the end, and ask for until it is: the dead removed, leavers gone, the fenced mended."""
+"""What operators want in the end, and ask for until it is so: the dead removed, leavers gone, the fenced mended."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LOOK_MS = 2_000
 TIMEOUT_MS = 15_000
 TWIN_MS = 12_000
 """After everything is healed the second of two hosts of one identity is stopped then: they have met."""
-DECIDED_MS = 3_000
+DECIDED_MS = 10_000
 """An operator looks that long at a host that is fenced off before anything is done with it."""
 TIDY = 700
 """Per mille of the seeds in which hosts that nobody meant to remove are removed in the end as well."""
@@ -46,7 +46,7 @@ class Orders:
             if host.name not in self.leaving
             and host.name not in self.condemned
             and host.settings.peer not in self.dead
-            and host.disk.durable.meta.get("cluster")
+            and host.has_ring
             and not host.fenced
         ]
 
@@ -139,7 +139,10 @@ class Orders:
             if host.up and host.wanted and not host.stranger and host.fenced:
                 self._mend(host)
         for name, then in list(self.leaving.items()):
-            self._see_off(world.hosts[name], then)
+            if world.hosts[name].wanted:
+                self._see_off(world.hosts[name], then)
+            else:
+                self.kill(world.hosts[name])  # it died on its way out
         self._remove_the_dead()
 
     def _stop_twins(self) -> None:
@@ -177,10 +180,7 @@ class Orders:
         able = [
             host.name
             for host in world.members()
-            if host.up
-            and not host.fenced
-            and host.standing is Standing.MEMBER
-            and host.disk.durable.meta.get("cluster")
+            if host.up and not host.fenced and host.standing is Standing.MEMBER and host.has_ring
         ]
         ghosts = self._ghosts([world.hosts[name] for name in able])
         if not ghosts or any(self._asked(name, RemovePeers) for name in able) or not able:
