@@ -58,6 +58,8 @@ class _Wish:
     due_ms: int
     alive_ms: int
     """A target that still seems to be alive then ends it."""
+    again: bool
+    """They are gone already, and the operator wants it done once more: somebody was not heard then (safety.md S10)."""
     taken: int = 0
     without: tuple[str, ...] = ()
 
@@ -120,7 +122,8 @@ class Removals:
         else:
             now = self._state.now
             due, alive = now + verb.timeout_ms, now + min(verb.timeout_ms, ALIVE_WAIT_MS)
-            self._wishes.append(_Wish(request, targets, verb.force, verb.timeout_ms, due, alive))
+            again = all(map(self._state.members.gone, targets))
+            self._wishes.append(_Wish(request, targets, verb.force, verb.timeout_ms, due, alive, again))
             self._advance()
 
     def _resolve(self, verb: RemovePeers) -> tuple[str, ...] | RingIpamError:
@@ -208,6 +211,10 @@ class Removals:
     def _advance(self) -> None:
         """Take the next step that can be taken."""
         state = self._state
+        if state.fenced:
+            for wish in self._wishes:
+                state.reply(wish.request, FencedError(f"this host takes part in no removal: {state.fenced}"))
+            self._wishes.clear()
         if self._open is not None and not any(wish.targets == self._open.targets for wish in self._wishes):
             self._abort("nobody waits for it any more")
         if self._open is not None:
@@ -223,7 +230,7 @@ class Removals:
         state = self._state
         assert state.ring is not None or not self._wishes
         for wish in list(self._wishes):
-            if all(map(state.members.gone, wish.targets)) and not self._left_over():
+            if not wish.again and all(map(state.members.gone, wish.targets)) and not self._left_over():
                 self._wishes.remove(wish)
                 answer: dict[str, object] = {
                     "removed": list(wish.targets),
@@ -387,6 +394,7 @@ class Removals:
         size = sum(found.size for found in ranges)
         for wish in self._wishes:
             if wish.targets == open_.targets:
+                wish.again = False
                 wish.taken += size
                 wish.without = tuple(dict.fromkeys((*wish.without, *missing)))
         names = ", ".join(open_.targets)
@@ -416,6 +424,10 @@ class Removals:
         for peer in targets:
             known = state.members.get(peer) or Member(peer, "", 0, Health.DEAD, 0)
             state.learn([known._replace(health=Health.DEAD, standing=Standing.REMOVED)], state.me)
+        # What was promised to one who is gone now holds as long as it keeps somebody fenced off who is not.
+        for coordinator, pledge in list(state.pledges.items()):
+            if state.members.gone(coordinator) and all(map(state.members.gone, pledge.targets)):
+                self._unpledge(coordinator)
 
     def _abort(self, reason: str) -> None:
         """Durable before it is announced, and nothing is ever written in that round (safety.md S9)."""
@@ -486,7 +498,8 @@ class Removals:
         if state.hold:
             # Its view may be one it has lost (safety.md S23).
             return DenyRemoval(ask.epoch, 0, "", f"takes no part: {state.hold}")
-        linked = [name_of(peer) for peer in ask.targets if self._links.link_to(peer) is not None]
+        links, gone = self._links, state.members.gone
+        linked = [name_of(peer) for peer in ask.targets if links.link_to(peer) is not None and not gone(peer)]
         if linked and not ask.force:
             return DenyRemoval(ask.epoch, 0, "", f"is linked to {', '.join(linked)}, so that is alive")
         if state.pledges.get(coordinator) == Pledge(ask.epoch, ask.targets):

@@ -137,11 +137,11 @@ class Spreading:
 
     def _place(self, sender: str, point: Point) -> None:
         """Two processes that speak as one peer each hear of the other's history from whoever hears both (S13)."""
-        before = self._last.get(sender)
+        before = self._last.get(sender) or self._state.points.get(sender)
         self._last[sender] = point
         if before is not None and (before.nonce != point.nonce or before.number > point.number):
             self._router.send(sender, Recall(before))
-        self._state.note_point(sender, point)
+        self._state.note_point(sender, point, confronted=True)
 
     def recalled(self, sender: str, recall: Recall) -> None:
         """Somebody tells how far this peer's history had come, as far as it knows (S12)."""

@@ -408,7 +408,7 @@ class State:
                 self.spread((), (found,), self.me)  # a refutation: the news is ours
                 continue
             if member.point is not None:
-                self.note_point(member.peer, member.point)
+                self.note_point(member.peer, member.point, confronted=False)
             if known is None or (known.address, known.standing) != (found.address, found.standing):
                 self.change(PutMember(found.peer, found.address, found.standing))
             news.append(found)
@@ -434,10 +434,14 @@ class State:
                 else "it has left the ring, and others know it"
             )
 
-    def note_point(self, peer: str, point: Point) -> None:
-        """Hold on to the furthest point of another's history; durable with the next `save_points`."""
+    def note_point(self, peer: str, point: Point, *, confronted: bool) -> None:
+        """Hold on to the furthest point of another's history; durable with the next `save_points`.
+
+        One of a process that is new here replaces it only once the peer was `confronted` with what was held: it may
+        have gone back and come that far again among others, who know nothing of what it lost (safety.md S12, S13).
+        """
         known = self.points.get(peer)
-        if known is None or point.number > known.number:
+        if known is None or (point.number > known.number and (confronted or point.nonce == known.nonce)):
             self.points[peer] = point
             self._unsaved[peer] = None
 
