@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from ringipam.claim import Claim, Segment
 from ringipam.core.durable import Membered, Stored
+from ringipam.core.settings import name_of
 from ringipam.messages import Standing
 from ringipam.ring.ring import Ring
 from sim.checkers.possession import overlap
@@ -85,7 +86,7 @@ class Search:
         self._world = world
         self._progress = progress
         self._places = range(len(world.parts))
-        self.hosts = Hosts([settings(world, place) for place in self._places])
+        self.hosts = Hosts([settings(world, place) for place in self._places], quick_disks=world.quick_disks)
         self._flights: dict[tuple[int, ...], int] = {(): 0}
         self._packets_of: list[tuple[int, ...]] = [()]
         self._moves: dict[tuple[int, int, tuple[int, ...]], int] = {}
@@ -385,28 +386,25 @@ class Search:
                 self._calm(locals_, waiting)
 
     def _stranded(self, locals_: list[int], dead: tuple[int, ...]) -> str:
+        """What is wrong with such an end. While somebody dead is not removed, whatever needs its word may wait."""
         world = self._world
         facts = {place: self.hosts.locals[locals_[place]].facts for place in self._living(dead)}
-        gone = frozenset().union(*(fact.gone for fact in facts.values()))
-        unremoved = {world.peers[place] for place in dead} - gone
+        gone = frozenset().union(*(self.hosts.locals[local].facts.gone for local in locals_))
+        waiting = any(world.peers[place] not in gone for place in dead)
         if len({fact.ring for fact in facts.values()}) > 1:
             return "if nothing more happens, rings stay different"
         for place, fact in facts.items():
-            if fact.asked and not unremoved:
-                return f"if nothing more happens, somebody waits at {world.names[place]} for ever"
-            if fact.bound - gone and not unremoved:
-                return f"if nothing more happens, {world.names[place]} stays bound to a removal"
             for start, end, claim in fact.ring:
+                held = sum(max(0, min(end, hi) - max(start, lo)) for lo, hi in fact.memory.owned)
                 if claim.owner in gone:
-                    return f"{world.universe.text(start)} is stranded: its owner {claim.owner} is gone"
-                if claim.owner == world.peers[place]:
-                    left = (
-                        end
-                        - start
-                        - sum(min(end, hi) - max(start, lo) for lo, hi in fact.memory.owned if lo < end and start < hi)
-                    )
-                    if left:
-                        return f"{world.names[place]} owns {world.universe.text(start)} and never possesses it"
+                    return f"{world.universe.text(start)} is stranded: its owner {name_of(claim.owner)} is gone"
+                if claim.owner == world.peers[place] and held < end - start and not waiting:
+                    return f"{world.names[place]} owns {world.universe.text(start)} and never possesses it"
+        for place, fact in facts.items():
+            if fact.asked and not waiting:
+                return f"if nothing more happens, somebody waits at {world.names[place]} for ever"
+            if fact.bound - gone and not waiting:
+                return f"if nothing more happens, {world.names[place]} stays bound to a removal"
         return ""
 
     def _compared(self, one: int, other: int, local: int, other_local: int) -> str:

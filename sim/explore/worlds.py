@@ -77,6 +77,8 @@ class World:
     late_links: tuple[tuple[int, int], ...] = ()
     """Links that do not stand at first; every other pair is linked."""
     no_links: tuple[tuple[int, int], ...] = ()
+    quick_disks: bool = False
+    """Commits take no time: fewer orders of events, so that longer ways are explored."""
     deaths: int = 0
     """At most so many of those that may die do."""
     newcomers: tuple[int, ...] = ()
@@ -275,7 +277,6 @@ WORLDS = (
         (
             Part(asks=(REMOVE,), waits=1),
             Part(asks=(REMOVE,), waits=1),
-            Part(),
             Part(owns=((0, 4),), dead=True),
         ),
         depth=40,
@@ -289,12 +290,27 @@ WORLDS = (
         (
             Part(asks=(REMOVE,), waits=1),
             Part(asks=(REMOVE,)),
-            Part(),
             Part(owns=((0, 4),), dead=True),
         ),
         depth=40,
         waits_ms=(RETRY_MS,),
         crashes=1,
+        ends_well=True,
+    ),
+    World(
+        "removal-among-three",
+        "the same with a third member, that promises one of them; one of the three crashes",
+        TWO,
+        (
+            Part(asks=(REMOVE,), waits=1),
+            Part(asks=(REMOVE,)),
+            Part(),
+            Part(owns=((0, 4),), dead=True),
+        ),
+        depth=14,
+        waits_ms=(RETRY_MS,),
+        crashes=1,
+        quick_disks=True,
         ends_well=True,
     ),
     World(
@@ -304,13 +320,13 @@ WORLDS = (
         (
             Part(asks=(REMOVE,), dies=True),
             Part(asks=(allocate("b1"), REMOVE)),
-            Part(asks=(REMOVE,)),
+            Part(),
             Part(owns=((0, 4),), dead=True),
         ),
-        depth=40,
-        waits_ms=(RETRY_MS,),
+        depth=20,
         deaths=1,
         no_links=((0, 1),),
+        quick_disks=True,
         ends_well=True,
     ),
     World(
@@ -344,17 +360,57 @@ WORLDS = (
         ends_well=True,
     ),
     World(
+        "late-grant-known",
+        "the same, and whoever removes the owner has heard from it whose the address is",
+        TWO,
+        (
+            Part(asks=(claim("a1", 2, 30), GoAway("a1", 0), REMOVE)),
+            Part(asks=(claim("b1", 2, 30),)),
+            Part(owns=((0, 4),), dies=True),
+        ),
+        depth=40,
+        deaths=1,
+        no_links=((1, 2),),
+        quick_disks=True,
+        ends_well=True,
+    ),
+    World(
         "leave",
-        "a host leaves while space is granted to it, and one of them crashes",
+        "a host leaves while space is granted to it; when it has left it is no more",
+        TWO,
+        (
+            Part(owns=((0, 2),), asks=(claim("a1", 2, 30), GoAway("a1", 0), LEAVE), dies=True),
+            Part(owns=((2, 4),)),
+        ),
+        depth=40,
+        deaths=1,
+        ends_well=True,
+    ),
+    World(
+        "leave-and-crash",
+        "the same, and one of them crashes",
         TWO,
         (
             Part(owns=((0, 2),), asks=(claim("a1", 2, 30), GoAway("a1", 0), LEAVE), waits=1),
             Part(owns=((2, 4),)),
-            Part(),
         ),
         depth=40,
         waits_ms=(RETRY_MS,),
         crashes=1,
+        ends_well=True,
+    ),
+    World(
+        "two-leave",
+        "of three hosts two leave at once",
+        TWO,
+        (
+            Part(owns=((0, 2),), asks=(LEAVE,), waits=1),
+            Part(owns=((2, 4),), asks=(LEAVE,), waits=1),
+            Part(),
+        ),
+        depth=40,
+        waits_ms=(RETRY_MS,),
+        quick_disks=True,
         ends_well=True,
     ),
 )
