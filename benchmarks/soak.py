@@ -5,7 +5,7 @@ Each host starts and stops ten containers a second. Daemons are killed with SIGK
 of what was acknowledged, and ends at once if an address is held twice or a lease is lost. h1 is never killed, so that
 its memory can be watched over the whole time.
 
-Usage: python -m benchmarks.soak [--minutes 60] [--seed 0] [--plot docs/img/soak.svg] [--samples FILE]
+Usage: python -m benchmarks.soak [--minutes 60] [--iprange CIDR] [--seed 0] [--plot docs/img/soak.svg] [--samples FILE]
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "hosts"))
 
 from lab import RINGIPAM, Host, Lab
 
-IPRANGE = "10.32.0.0/21"
-"""Small enough that hosts need each other's space: 300 to 700 leases, and 900 addresses that rest."""
+IPRANGE = "10.32.0.0/22"
+"""So small that hosts need each other's space: 200 to 700 leases, and 900 addresses that would rest."""
 PERIOD_S = 0.1
 LIFETIME_S = (2.0, 25.0)
 """A host's containers live so long on average; drawn anew every minute."""
@@ -58,6 +58,7 @@ class Loopback:
 
     directory: Path
     name: str
+    iprange: str
     ports: dict[str, int]
 
     @property
@@ -70,7 +71,7 @@ class Loopback:
 
     def command(self, *options: str) -> list[str]:
         return [
-            *(*RINGIPAM, "launch", "--name", self.name, "--iprange", IPRANGE),
+            *(*RINGIPAM, "launch", "--name", self.name, "--iprange", self.iprange),
             *("--listen", f"127.0.0.1:{self.ports[self.name]}", "--data-dir", str(self.data)),
             *("--socket", str(self.socket), *options),
         ]
@@ -378,7 +379,7 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     figure.savefig(path, metadata={"Date": None})
 
 
-def stations_of(directory: Path, lab: Lab | None) -> list[Station]:
+def stations_of(directory: Path, iprange: str, lab: Lab | None) -> list[Station]:
     """Three hosts, in namespaces if there are any."""
     init = ["--init", "consensus=3"]
     if lab is not None:
@@ -387,7 +388,7 @@ def stations_of(directory: Path, lab: Lab | None) -> list[Station]:
     ports = {f"h{n}": 47830 + n for n in (1, 2, 3)}
     found = []
     for name in ports:
-        host = Loopback(directory / name, name, ports)
+        host = Loopback(directory / name, name, iprange, ports)
         host.directory.mkdir()
         others = [f"127.0.0.1:{port}" for other, port in ports.items() if other != name]
         found.append(Station(host, [*init, *others], AsyncClient(host.socket)))
@@ -397,6 +398,7 @@ def stations_of(directory: Path, lab: Lab | None) -> list[Station]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=60.0)
+    parser.add_argument("--iprange", default=IPRANGE, help=f"what the hosts share (default: {IPRANGE})")
     parser.add_argument("--seed", type=int, default=0, help="of the troubles and lifetimes")
     parser.add_argument("--plot", type=Path, help="draw it here, as SVG (needs matplotlib)")
     parser.add_argument("--samples", type=Path, help="append every sample here, as a line of JSON")
@@ -405,12 +407,12 @@ def main() -> int:
 
     with tempfile.TemporaryDirectory(dir=arguments.directory) as temporary:
         directory = Path(temporary)
-        lab = Lab(directory, 3, IPRANGE) if os.geteuid() == 0 else None
+        lab = Lab(directory, 3, arguments.iprange) if os.geteuid() == 0 else None
         if lab is None:
             print("not root: the daemons share loopback, and no cable is pulled")
         else:
             lab.__enter__()
-        stations = stations_of(directory, lab)
+        stations = stations_of(directory, arguments.iprange, lab)
         soak = Soak(stations, lab, random.Random(arguments.seed), arguments.samples)
         broken = ""
         try:

@@ -85,8 +85,9 @@ def confirm(options: argparse.Namespace, question: str) -> None:
     need_answer(options, question)
     if options.yes:
         return
-    if input(f"{question}? [y/N] ").strip().lower() not in ("y", "yes"):
-        print("nothing was done")
+    print(f"{question}? [y/N] ", end="", file=sys.stderr, flush=True)  # standard output is for the answer's JSON
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        print("nothing was done", file=sys.stderr)
         raise SystemExit(1)
 
 

@@ -47,7 +47,7 @@ def _leave(options: argparse.Namespace) -> int:
         print_json(heirs)
         return 0
     if heirs["heirs"]:
-        print_table(("HEIR", "ADDRESSES"), list(heirs["heirs"].items()))
+        print_table(("HEIR", "ADDRESSES"), [(heir, size_text(size)) for heir, size in heirs["heirs"].items()])
     print("this host has left the ring: its daemon can be stopped")
     return 0
 

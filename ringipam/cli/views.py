@@ -6,8 +6,10 @@ import argparse
 from collections.abc import Callable
 from typing import Any, cast
 
+from ringipam.address import parse_span
 from ringipam.cli.arguments import Commands, Parser, add_json, add_socket, add_yes, client, confirm
 from ringipam.cli.output import age_text, count_text, print_json, print_table, size_text
+from ringipam.errors import RequestError
 
 View = dict[str, Any]
 """What the daemon's JSON says; its keys are those of docs/http.md."""
@@ -35,7 +37,7 @@ def _add_resolve(parser: argparse.ArgumentParser) -> None:
     resolve.add_argument("first", metavar="ADDRESS|CIDR", help="the addresses, or the first of them")
     resolve.add_argument("last", metavar="LAST", nargs="?", help="the last of them")
     resolve.add_argument("--take", action="store_true", help="own them from now on, whoever the ring says does")
-    resolve.set_defaults(run=_resolve)
+    resolve.set_defaults(run=_resolve, wrong=resolve.error)
     add_yes(resolve)
     # what stands before `resolve` must not be hidden by a default of its own
     resolve.add_argument("--socket", metavar="PATH", default=argparse.SUPPRESS, help="where the daemon listens")
@@ -43,6 +45,10 @@ def _add_resolve(parser: argparse.ArgumentParser) -> None:
 
 
 def _resolve(options: argparse.Namespace) -> int:
+    try:
+        parse_span(options.first, options.last)
+    except RequestError as error:
+        options.wrong(error.message)
     span = options.first if options.last is None else f"{options.first} to {options.last}"
     taking = ", and take them over" if options.take else ""
     confirm(options, f"nobody but their owner uses {span}{taking}")

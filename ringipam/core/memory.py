@@ -63,7 +63,10 @@ class Memory:
     def objection(self, point: Point) -> str:
         """Why a point that somebody holds of this peer's history is not in it; "" if it is."""
         if point.nonce not in self._boots:
-            return "another process runs, or has run, under this host's identity: its data directory was copied"
+            return (
+                "a process that its data does not know runs, or has run, under this host's identity: the disk went back"
+                " to an earlier state, or the data directory was copied"
+            )
         if point.number > self._last_of(point.nonce):
             return "this host's data is older than what it has done since: its disk went back to an earlier state"
         known = self._published.get(point.number)

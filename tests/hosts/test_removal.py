@@ -131,3 +131,6 @@ def test_d6_d7_a_live_host_is_removed_by_force_only_and_learns_of_it(make_lab: C
     h1.cli("release", "fill-0")
     h2.cli("rejoin", "--yes")
     assert h2.cli("allocate", "h2-again", "--timeout", "10").strip(), "the idle one is back at once"
+    h3.cli("release", held[0]["id"])
+    h1.cli("conflicts", "resolve", held[0]["address"], "--yes")
+    assert h1.cli("claim", "mine", f"{held[0]['address']}/27").strip(), "nobody else used it any more"
