@@ -20,6 +20,8 @@ from ringipam.ring.intervals import Intervals
 
 TELL_MS = 5_000
 TOLD_MAX = 2_000
+CONFLICTS_MAX = 4_000
+"""So many ranges in doubt are listed, and a few more; a hostile member could otherwise dispute every address there is."""
 CARRIED_MS = 1_000
 CARRIED_MAX = 8
 """Addresses of carried leases that are claimed at the same time."""
@@ -99,6 +101,9 @@ class Disputes:
         """Issue nothing where somebody else holds leases; that is durable before it is acknowledged."""
         state = self._state
         assert state.ring is not None
+        if len(state.conflicts) >= CONFLICTS_MAX:
+            state.warn("disputes", f"{holder} disputes more addresses than can be listed: the others are not")
+            return
         for start, end in dispute.ranges[:TOLD_MAX]:
             for piece in state.ring.ranges_of(state.me, start, end):
                 state.dispute(*piece, (state.me, holder), holder)
