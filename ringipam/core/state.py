@@ -178,12 +178,12 @@ class State:
 
     def entitled(self, start: int, end: int) -> bool:
         """Whether it would, were it not for what holds it up as a whole."""
-        if self.ring is None or any(c.start < end and start < c.end for c in self.conflicts.values()):
-            return False
-        if any(True for _ in self.suspended.within(start, end)):
+        if self.ring is None:
             return False
         _, claims = self.ring.columns(start, end)
-        return all(claim.owner == self.me for claim in claims)
+        if any(claim.owner != self.me for claim in claims) or any(True for _ in self.suspended.within(start, end)):
+            return False
+        return not any(c.start < end and start < c.end for c in self.conflicts.values())
 
     def possessed(self, lo: int | None = None, hi: int | None = None) -> list[Range]:
         """What this peer possesses of `[lo, hi)`, in order."""
