@@ -220,11 +220,12 @@ class Disputes:
     def carried(self) -> list[Conflict]:
         """Leases that are not at home yet, as conflicts with whoever owns their addresses; on nobody's record."""
         state = self._state
+        if state.ring is None:
+            return []
         return [
             Conflict(address, address + 1, (state.me, owner), self._begun_ms, owner)
             for address in sorted(state.orphans)
-            if state.ring is not None
-            and (owner := state.ring.at(address).owner or state.me)
+            if (owner := state.ring.at(address).owner or state.me)
             and not state.entitled(address, address + 1)
             and address not in state.doubtful
         ]

@@ -151,6 +151,7 @@ class Links:
             tried = self._targets[address].delay_ms >= state.settings.redial_max_ms
             if address not in addresses or (full and tried):
                 del self._targets[address]
+                state.warnings.pop(f"dial {address}", None)
         if len(self._targets) >= state.settings.links_dialled_max:
             return
         for peer in state.rng.drawn([peer for peer in state.members.others() if peer not in self._by_peer]):
@@ -317,7 +318,8 @@ class Links:
             target.delay_ms = self._state.settings.redial_min_ms
             if entry.dialled in self._listed:
                 self._listed[entry.dialled] = hello.peer
-            self._state.warnings.pop(f"dial {entry.dialled}", None)
+        for address in (entry.dialled, self.address_at(link, hello)):
+            self._state.warnings.pop(f"dial {address}", None)
         entry.hello = hello
         for known in [peer for peer in self.refusals if name_of(peer) == name_of(hello.peer)]:
             del self.refusals[known]  # the host came round, perhaps as a new peer, as its operator was told to do
@@ -349,8 +351,8 @@ class Links:
         if state.cluster and hello.cluster and hello.cluster != state.cluster:
             return (
                 f"{name} belongs to another ring (cluster {hello.cluster}, this host's is {state.cluster}): the two"
-                " were formed apart and are never merged; `ringipam rejoin`, on the host that is to give up its own,"
-                f" makes it a new peer of the other; or `ringipam forget {hello.peer}`"
+                " were formed apart and are never merged; `ringipam rejoin` on the host to give up makes it a new peer"
+                f" of the other ring, with its leases; or `ringipam forget {hello.peer}`"
             )
         return None
 

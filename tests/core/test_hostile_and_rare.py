@@ -19,6 +19,7 @@ from ringipam.core.events import (
     Prime,
     Received,
     Release,
+    Show,
 )
 from ringipam.errors import NoSpaceError, PeerError
 from ringipam.messages import (
@@ -45,6 +46,12 @@ from ringipam.messages import (
 B = "b.00000000bbbb"
 C = "c.00000000cccc"
 HUGE = 1 << 62
+
+
+def warnings(solo: Solo) -> list[str]:
+    status = solo.answer(Show.STATUS)
+    assert isinstance(status, dict)
+    return status["warnings"]
 
 
 def test_a_donor_that_is_still_learning_the_ring_does_not_deny_for_good() -> None:
@@ -208,6 +215,16 @@ def test_a_cluster_wide_lookup_of_one_id_shows_that_id_only() -> None:
     solo.hear(B, LeasePage(query.number, tuple(theirs), False))
 
     assert solo.answers[number] == LeaseList((lease, theirs[0]))
+
+
+def test_a_host_that_came_by_itself_is_not_warned_of_as_unreachable() -> None:
+    solo = Solo(dial=(f"{B}:6783",))
+    solo.step(DialFailed(f"{B}:6783", "no route to host"))
+    assert warnings(solo) == [f"cannot reach {B}:6783: no route to host"]
+
+    solo.meet(B)
+
+    assert warnings(solo) == []
 
 
 def test_many_dead_members_do_not_keep_a_live_one_from_being_dialled() -> None:
