@@ -21,7 +21,7 @@ from ringipam.ring.intervals import Intervals
 TELL_MS = 5_000
 TOLD_MAX = 2_000
 CONFLICTS_MAX = 4_000
-"""So many ranges in doubt are listed, and a few more; a hostile member could otherwise dispute every address there is."""
+"""So many ranges in doubt are listed, and a few more: a hostile member could dispute every address there is."""
 CARRIED_MS = 1_000
 CARRIED_MAX = 8
 """Addresses of carried leases that are claimed at the same time."""
