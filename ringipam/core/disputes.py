@@ -20,7 +20,7 @@ from ringipam.messages import Denial, Dispute, Disputed
 TELL_MS = 5_000
 TOLD_MAX = 2_000
 CONFLICTS_MAX = 4_000
-"""So many ranges in doubt are listed, and a few more; a hostile member could otherwise dispute every address there is."""
+"""So many ranges in doubt are listed, and a few more: a hostile member could otherwise dispute without end."""
 CARRIED_MS = 1_000
 CARRIED_MAX = 8
 """Addresses of carried leases that are claimed at the same time."""
