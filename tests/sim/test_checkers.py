@@ -120,7 +120,7 @@ PLANTED: list[tuple[str, dict[tuple[type, str], Callable[..., object]], type[Che
     ),
     ("wrong-removal", {(Disputes, "raised"): _agreed_and_forgotten}, DoubtfulIsListed),
     ("removal", {(Removals, "_electorate"): lambda *_: []}, TakeoversWerePromised),
-    ("leave", {(Donor, "eligible"): lambda *_: True}, PromisesAreKept),
+    ("wrong-removal", {(Donor, "eligible"): lambda *_: True}, PromisesAreKept),
     ("removal", {(State, "raise_epoch"): _epoch_of_a_newcomer}, EpochsAndStandingsGoOn),
     ("removal", {(Removals, "_unpledge"): lambda *_: None}, NothingStaysSuspended),
 ]
