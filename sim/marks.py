@@ -9,7 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ringipam.core.durable import Change, DropLease, PutConflict, PutLease, PutMember, PutMeta, PutTokens
+from ringipam.core.durable import (
+    BeginAnew,
+    Change,
+    DropLease,
+    DropRound,
+    PutConflict,
+    PutLease,
+    PutMember,
+    PutMeta,
+    PutRound,
+    PutTokens,
+    Suspensions,
+)
 from ringipam.core.events import (
     Allocate,
     Answer,
@@ -48,6 +60,7 @@ from ringipam.messages import (
     Rejected,
     Rumour,
     SpaceRequest,
+    Standing,
 )
 from ringipam.ring.space import Rows
 from sim.checkers.base import Checker
@@ -144,6 +157,15 @@ SITUATIONS = (
     "all hosts were down at once",
     "rings differed when faults ended",
     "requests waited when faults ended",
+    "a host was suspended from a range",
+    "a removal was done",
+    "a removal was given up",
+    "a host fenced itself off",
+    "a conflict was recorded",
+    "a fenced host began anew",
+    "a disk went back",
+    "a leaver went on after a restart",
+    "a member came back bound to a removal",
     "a crash fell between a grant's record and its sending",
     "a link's queue overflowed",
     "an old copy of a message came much later",
@@ -286,6 +308,18 @@ class Marks(Checker):
                     self._last_holder[address] = host.name
                 case PutMeta("cluster", _) if type(event) is not Received or type(event.message) is Envelope:
                     self._mark("a ring was formed by this host")
+                case Suspensions(_, put) if put:
+                    self._mark("a host was suspended from a range")
+                case PutRound(_, round_) if round_.done:
+                    self._mark("a removal was done")
+                case DropRound():
+                    self._mark("a removal was given up")
+                case PutMeta("fenced", _):
+                    self._mark("a host fenced itself off")
+                case PutConflict():
+                    self._mark("a conflict was recorded")
+                case BeginAnew():
+                    self._mark("a fenced host began anew")
                 case Rows(dropped, put) if dropped and not put and event is not None and len(changes) == 1:
                     self._mark("addresses had rested long enough")
                 case _:
@@ -335,6 +369,10 @@ class Marks(Checker):
             self._mark("a host came back with leases")
         if durable.quarantine:
             self._mark("a host came back with addresses at rest")
+        if host.standing is Standing.LEAVING:
+            self._mark("a leaver went on after a restart")
+        if durable.pledges:
+            self._mark("a member came back bound to a removal")
         if durable.acceptor is not None and not durable.meta.get("cluster"):
             self._mark("an elector came back with its promise")
         peers = [other.peer for other in self.world.members() if other.peer is not None and other is not host]

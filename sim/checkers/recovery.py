@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ringipam.core.durable import BeginAnew, Change, Stored
+from ringipam.core.durable import Change, Stored
 from ringipam.core.events import Effect, Event
 from ringipam.core.peer import Peer
 from ringipam.core.rng import Rng
@@ -32,7 +32,7 @@ class RisesFromEveryRecord(Checker):
         ahead = self._ahead[host.name]
         for change in changes:
             ahead.apply(change)
-        if any(isinstance(change, BeginAnew) for change in changes):
+        if ahead.meta.get("peer", host.settings.peer) != host.settings.peer:
             return  # whoever rises from this is somebody else
         now = self.world.loop.now
         try:

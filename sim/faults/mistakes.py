@@ -78,7 +78,6 @@ def _begin_anew(world: World, fault: Fault) -> None:
         host = world.hosts[name]
         if host.up and host.wanted and host.fenced and not host.standing.gone and not world.healing:
             former = host.settings.peer
-            world.mark("a fenced host began anew")
             world.orders.rejoin(host, drop_leases=fault.strength % 3 == 0)
             helpers = others(world, name)
             if helpers and fault.strength % 2:
