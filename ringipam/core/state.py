@@ -213,7 +213,7 @@ class State:
         """Possess nothing from now on, for good; what is held goes on being served (safety.md S23)."""
         if not self.fenced:
             self.fenced = reason
-            self.gained = True  # whoever waits for an address is told
+            self.gained = True  # whoever waits for an address is told at once
             self.change(PutMeta("fenced", reason))
             self.log("error", f"this host has fenced itself off and issues nothing: {reason}")
 

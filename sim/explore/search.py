@@ -164,7 +164,13 @@ class Search:
             self._mourn(locals_, waiting, place, dead)
         self._settle(locals_, waiting, dead, 1_000)
         none = tuple(0 for _ in self._places)
-        return (*locals_, 0, self._left(Left(none, none, 0, 0, 0, dead)))
+        left = Left(none, none, 0, 0, 0, dead)
+        for place in world.opening:
+            say = self._say(place, left)
+            assert say is not None
+            self._happen(locals_, waiting, place, say)
+            left = left._replace(asked=_one_more(left.asked, place))
+        return (*locals_, self._flight(tuple(sorted(waiting))), self._left(left))
 
     def _settle(self, locals_: list[int], waiting: list[int], dead: tuple[int, ...], ms: int) -> None:
         """Time passes, so much in each round, and nothing strikes."""
@@ -248,14 +254,10 @@ class Search:
             part = world.parts[place]
             if place in used.dead:
                 continue
-            nth = used.asked[place]
-            if nth < len(part.asks) and (world.requests is None or sum(used.asked) < world.requests):
+            say = self._say(place, used)
+            if say is not None:
                 left = self._left(used._replace(asked=_one_more(used.asked, place)))
-                if not isinstance(part.asks[nth], RemoveDead):
-                    yield from self._outcomes(state, place, Say(nth, part.asks[nth]), flight, left)
-                elif used.dead:
-                    say = Say(nth, part.asks[nth], tuple(world.peers[other] for other in used.dead))
-                    yield from self._outcomes(state, place, say, flight, left)
+                yield from self._outcomes(state, place, say, flight, left)
             if part.dies and used.dead.count(place) == 0 and self._died(used) < world.deaths:
                 yield self._dies(state, place, used)
             if used.waits[place] < part.waits:
@@ -281,6 +283,18 @@ class Search:
             step = Step(place, happening, note or ("by another choice" if number else ""))
             sent = self._moved(flight, -1, outcome.sent) if outcome.sent else flight
             yield step, (*state[:place], outcome.local, *state[place + 1 : -2], sent, left)
+
+    def _say(self, place: int, used: Left) -> Say | None:
+        """The next request there, if there is one and it makes sense now."""
+        world = self._world
+        asks, nth = world.parts[place].asks, used.asked[place]
+        if nth >= len(asks) or (world.requests is not None and sum(used.asked) >= world.requests):
+            return None
+        ask = asks[nth]
+        if not isinstance(ask, RemoveDead):
+            return Say(nth, ask)
+        dead = tuple(world.peers[other] for other in used.dead)
+        return Say(nth, ask, dead) if len(dead) >= ask.at_least else None
 
     def _died(self, used: Left) -> int:
         return sum(1 for place in used.dead if not self._world.parts[place].dead)

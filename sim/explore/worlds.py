@@ -33,7 +33,9 @@ class GoAway:
 
 @dataclass(frozen=True, slots=True)
 class RemoveDead:
-    """An operator removes all who are dead at that moment."""
+    """An operator removes all who are dead at that moment, once there are so many."""
+
+    at_least: int = 1
 
 
 Ask = Verb | LetGo | GoAway | RemoveDead
@@ -74,6 +76,8 @@ class World:
     """Whom crashes strike; everybody if empty."""
     requests: int | None = None
     """At most so many of the requests are asked on a path; None: all of them."""
+    opening: tuple[int, ...] = ()
+    """Whose next request was put, one after the other, before anything else: what came of it is on its way."""
     late_links: tuple[tuple[int, int], ...] = ()
     """Links that do not stand at first; every other pair is linked."""
     no_links: tuple[tuple[int, int], ...] = ()
@@ -292,7 +296,7 @@ WORLDS = (
             Part(asks=(REMOVE,)),
             Part(owns=((0, 4),), dead=True),
         ),
-        depth=40,
+        depth=14,
         waits_ms=(RETRY_MS,),
         crashes=1,
         ends_well=True,
@@ -307,7 +311,7 @@ WORLDS = (
             Part(),
             Part(owns=((0, 4),), dead=True),
         ),
-        depth=14,
+        depth=9,
         waits_ms=(RETRY_MS,),
         crashes=1,
         quick_disks=True,
@@ -318,12 +322,13 @@ WORLDS = (
         "a coordinator dies, perhaps with a grant from its takeover on its way over a relay; then both are removed",
         TWO,
         (
-            Part(asks=(REMOVE,), dies=True),
-            Part(asks=(allocate("b1"), REMOVE)),
+            Part(owns=((0, 2),), asks=(claim("a1", 1, 30), REMOVE), dies=True),
+            Part(owns=((3, 4),), asks=(allocate("b1"), RemoveDead(at_least=2))),
             Part(),
-            Part(owns=((0, 4),), dead=True),
+            Part(owns=((2, 3),), dead=True),
         ),
-        depth=20,
+        depth=22,
+        opening=(0, 0, 1),
         deaths=1,
         no_links=((0, 1),),
         quick_disks=True,
@@ -394,7 +399,7 @@ WORLDS = (
             Part(owns=((0, 2),), asks=(claim("a1", 2, 30), GoAway("a1", 0), LEAVE), waits=1),
             Part(owns=((2, 4),)),
         ),
-        depth=40,
+        depth=14,
         waits_ms=(RETRY_MS,),
         crashes=1,
         ends_well=True,
@@ -408,7 +413,7 @@ WORLDS = (
             Part(owns=((2, 4),), asks=(LEAVE,), waits=1),
             Part(),
         ),
-        depth=40,
+        depth=12,
         waits_ms=(RETRY_MS,),
         quick_disks=True,
         ends_well=True,

@@ -17,7 +17,7 @@ MUTANTS = (
         "What a peer must not possess, as a dead one wrote it, is kept in memory only.",
         _BY,
         (Edit(State.suspend, "self.change(Suspensions(", "bool(Suspensions("),),
-        explored=Explored("late-grant", 12, "(if it restarts) both possess"),
+        explored=Explored("late-grant", 15, "(if it restarts) both possess"),
     ),
     Mutant(
         "what-the-dead-wrote-is-possessed",
@@ -25,7 +25,7 @@ MUTANTS = (
         "Who has promised a removal possesses what the dead peer wrote, whenever it learns of it.",
         _BY,
         (Edit(State._changed, "source != self.me and self.fences(new.writer)", "False"),),
-        explored=Explored("late-grant", 12, "both possess"),
+        explored=Explored("late-grant", 14, "both possess"),
     ),
     Mutant(
         "epoch-not-balloted",
@@ -37,7 +37,7 @@ MUTANTS = (
             Edit(Removals._objection, "if ask.epoch <= state.epoch:", "if False:"),
             Edit(Removals._objection, "if state.epoch > ask.epoch else None", "if False else None"),
         ),
-        explored=Explored("removal-upon-removal", 20, "a conflict was recorded"),
+        explored=Explored("removal-upon-removal", 14, "a conflict was recorded"),
     ),
     Mutant(
         "bound-to-many",
@@ -45,7 +45,7 @@ MUTANTS = (
         "A member promises one round after the other, whoever it is bound to.",
         _BY,
         (Edit(Removals._bound, "return other", "continue"),),
-        explored=Explored("removal", 14, "both possess"),
+        explored=Explored("removal", 10, "both possess"),
     ),
     Mutant(
         "coordinator-asks-nobody",
@@ -61,7 +61,7 @@ MUTANTS = (
         "A takeover covers what the dead own, and not what they wrote and nobody possesses.",
         _BY,
         (Edit(Removals._to_take, "for start, end in held:", "for start, end in ((segment.start, segment.end),):"),),
-        explored=Explored("late-grant-known", 12, "never possesses it"),
+        explored=Explored("late-grant-known", 18, "never possesses it"),
     ),
     Mutant(
         "unfinished-rounds-are-kept",
@@ -77,7 +77,7 @@ MUTANTS = (
         "Members are bound no longer when they hear that a round was done, before they have joined what came of it.",
         _BY,
         (Edit(Removals.over, "if message.done:", "if False:"),),
-        explored=Explored("late-grant", 14, "both possess"),
+        explored=Explored("late-grant", 16, "both possess"),
     ),
     Mutant(
         "gone-before-the-heirs-have-it",
@@ -85,7 +85,7 @@ MUTANTS = (
         "A leaver does not wait until its heirs have confirmed what they were given.",
         _BY,
         (Edit(Leaving._advance, "if not self._missing(going) and not self._owned():", "if not self._owned():"),),
-        explored=Explored("leave", 12, "stranded"),
+        explored=Explored("leave", 8, "stranded"),
     ),
     Mutant(
         "leavers-are-granted-space",
@@ -99,6 +99,6 @@ MUTANTS = (
                 "",
             ),
         ),
-        explored=Explored("leave", 12, "stranded"),
+        explored=Explored("leave", 14, "stranded"),
     ),
 )
