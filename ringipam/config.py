@@ -25,6 +25,7 @@ TIMEOUT_S_MAX = 3600.0
 LOG_FORMATS = ("text", "json")
 
 
+GROUP_NUMBER_MAX = (1 << 32) - 2
 PATHS = (
     *("data_dir", "socket", "password_file", "ca", "cert", "key"),
     *("http_token_file", "http_cert", "http_key", "http_ca"),
@@ -263,10 +264,7 @@ class Config:
                 f"--socket-mode is octal and leaves the owner read and write, as 0660 does, not {mode!r}"
             )
         if self.socket_group is not None:
-            try:
-                group = int(self.socket_group) if self.socket_group.isdecimal() else getgrnam(self.socket_group).gr_gid
-            except KeyError:
-                raise RequestError(f"--socket-group: there is no group {self.socket_group!r} on this host") from None
+            group = _group_number(self.socket_group)
         return int(mode or ("0600" if group is None else "0660"), 8), group
 
     @property
@@ -285,6 +283,16 @@ def _path(name: str, value: str | Path) -> Path:
     if "\0" in str(value):
         raise RequestError(f"{name} is no path, as it holds a zero byte: {str(value)!r}")
     return Path(value)
+
+
+def _group_number(group: str) -> int:
+    try:
+        number = int(group) if re.fullmatch(r"[0-9]{1,10}", group) else getgrnam(group).gr_gid
+    except (KeyError, ValueError):  # ValueError: what cannot be a name at all
+        number = GROUP_NUMBER_MAX + 1
+    if number > GROUP_NUMBER_MAX:
+        raise RequestError(f"--socket-group: there is no group {group!r} on this host")
+    return number
 
 
 def is_loopback(host: str) -> bool:

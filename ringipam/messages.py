@@ -359,6 +359,13 @@ class Recall:
 
 
 @dataclass(frozen=True, slots=True)
+class Rival:
+    """Another process that speaks as you lives, under this nonce (safety.md S13)."""
+
+    nonce: str
+
+
+@dataclass(frozen=True, slots=True)
 class AskRemoval:
     """Promise me round `epoch`, and show me your view (docs/design.md, "Leaving and removal")."""
 
@@ -490,6 +497,7 @@ Body = (
     | LeaseQuery
     | LeasePage
     | Recall
+    | Rival
     | AskRemoval
     | PromiseRemoval
     | DenyRemoval

@@ -9,16 +9,18 @@ from typing import Protocol
 
 from ringipam.address import Cidr, Range, parse_cidr
 from ringipam.config import Init, parse_init
-from ringipam.core.durable import Change
+from ringipam.core.durable import Change, Stored
 from ringipam.core.events import Answer, Asked, Cancelled, Effect, Event, Persist, Release, Reply, Verb
 from ringipam.core.identity import seeded_uid
 from ringipam.core.rng import Rng
 from ringipam.core.settings import Settings
 from ringipam.errors import RingIpamError
 from sim.checkers import Checker, all_checkers
+from sim.doubts import Doubts
 from sim.host import Host
 from sim.loop import Loop
 from sim.network import Network
+from sim.orders import Orders
 from sim.trace import Trace
 
 START_MS = 1_767_225_600_000
@@ -35,6 +37,7 @@ HOOKS = (
     "asked",
     "answered",
     "healed",
+    "settled",
     "finished",
 )
 """What a checker may look at."""
@@ -118,7 +121,9 @@ class World:
         self.network.mark = self.mark
         self.traps: list[Trap] = []
         self.lost_peers: set[str] = set()
-        """Peers whose disk is gone: what they owned stays theirs until they are removed."""
+        """Peers that are no more: what they owned stays theirs until they are removed."""
+        self.doubts = Doubts(self)
+        self.orders = Orders(self)
         self.clocks_stepped = 0
         """When a host's clock last jumped: rests may have ended early, or last longer."""
         self._quarantine_ms = quarantine_ms
@@ -152,8 +157,23 @@ class World:
         return Rng(self._seed ^ int.from_bytes(blake2b(name.encode(), digest_size=8).digest()))
 
     def members(self) -> list[Host]:
-        """The hosts that must be one system in the end: not strangers, and not gone for good."""
-        return [host for host in self.hosts.values() if host.wanted and not host.stranger]
+        """The hosts that must be one system in the end: not strangers, and not gone for good, by death or by order."""
+        return [host for host in self.hosts.values() if host.wanted and not host.stranger and not host.standing.gone]
+
+    def copy_host(self, original: Host, name: str) -> Host:
+        """A host that runs from a copy of another's disk, at an address of its own. It is not started yet."""
+        settings = replace(
+            original.settings, address=f"{name}:6783", dial=(*original.settings.dial, original.settings.address)
+        )
+        host = self.hosts[name] = Host(self, settings, self.stream(name), name)
+        host.disk.durable = original.disk.read()
+        host.stranger = True
+        self._open[name] = {}
+        self.doubts.twins.update({original.name: name, name: original.name})
+        self.doubts.forgetful.add(original.settings.peer)
+        for owned in owned_by(original.disk.durable, original):
+            self.doubts.over(*owned)
+        return host
 
     def watch(self, checker: Checker, *, first: bool = False) -> None:
         """Let a checker see what happens from now on; only what it looks at costs time.
@@ -288,9 +308,21 @@ class World:
 
     def renewed(self, host: Host, peer: str) -> None:
         """A host has become another peer by its operator's word; what the former self owned stays its own."""
-        self.lost_peers.add(host.settings.peer)
+        former = host.settings.peer
+        self.lost_peers.add(former)
         host.settings = replace(host.settings, peer=peer)
-        self.crashed(host)
+        self.orders.renewed(host, former)
+
+    def went_back(self, host: Host, earlier: Stored, why: str) -> None:
+        """The disk of a host that is down is as it was at an earlier moment."""
+        owned = [owned for stored in (host.disk.durable, earlier) for owned in owned_by(stored, host)]
+        held = [int(lease.address) for lease in earlier.leases.values()]
+        owned += [Range(address, address + 1) for address in held]
+        host.disk.durable = earlier
+        known = int(earlier.meta.get("commit", "0 0").split()[0])
+        self.doubts.went_back(host, owned, known, why)
+        for hook in self._hooks["wiped"]:
+            hook(host)
 
     def heal(self) -> None:
         """End every fault; whoever is down comes back, but for those who are gone for good."""
@@ -307,6 +339,7 @@ class World:
                 host.start()
         for hook in self._hooks["healed"]:
             hook()
+        self.orders.begin()
 
     def disturbed(self) -> None:
         self.calm_since = self.loop.now
@@ -327,6 +360,8 @@ class World:
                 request = self.requests[effect.request]
                 request.decided = True
                 request.waited = type(event) is not Asked
+        if changes:
+            self.doubts.note(host, changes)
         for hook in self._on_act:
             hook(host, event, effects)
         if changes:
@@ -386,6 +421,10 @@ class World:
 
     def finish(self) -> None:
         """The last checks, of what must hold once faults have ended and time has passed."""
+        if self.converged and self.orders.content:
+            self.doubts.settled()
+            for hook in self._hooks["settled"]:
+                hook()
         for hook in self._hooks["finished"]:
             hook()
 
@@ -399,3 +438,11 @@ class World:
 
     def subnet(self, text: str) -> Cidr:
         return parse_cidr(text)
+
+
+def owned_by(stored: Stored, host: Host) -> list[Range]:
+    """What a disk gives to the peer of a host."""
+    tokens = sorted(stored.tokens.items())
+    ends = [*(start for start, _ in tokens[1:]), host.settings.universe.range.end]
+    peer = host.settings.peer
+    return [Range(start, end) for (start, claim), end in zip(tokens, ends, strict=False) if claim.owner == peer]

@@ -14,6 +14,7 @@ from ringipam.core.peer import Peer
 from ringipam.core.rng import Rng
 from ringipam.core.settings import Settings
 from ringipam.errors import StoreError
+from ringipam.messages import Standing
 from sim.disk import Disk
 
 if TYPE_CHECKING:
@@ -46,10 +47,10 @@ class HostClock:
 class Host:
     """Crashes at any effect, restarts from what is durable, pauses, has a clock of its own."""
 
-    def __init__(self, world: World, settings: Settings, rng: Rng) -> None:
+    def __init__(self, world: World, settings: Settings, rng: Rng, name: str = "") -> None:
         self.world = world
         self.settings = settings
-        self.name = settings.name
+        self.name = name or settings.name
         self.disk = Disk(world.loop, rng.fork())
         self.clock = HostClock(world.loop.now)
         self.up = False
@@ -78,6 +79,7 @@ class Host:
         if self.disk.unreadable:
             self.world.loop.after(REOPEN_MS, self._reopen, self._life)
             return
+        self._identify()
         self.up = True
         self._life += 1
         self._alarm = 0
@@ -97,6 +99,7 @@ class Host:
         self.crash_in = None
         self._life += 1
         self.disk.lose_power()
+        self._identify()
         self.world.crashed(self)
 
     def reborn(self, peer: str, init: Init) -> None:
@@ -104,6 +107,27 @@ class Host:
         assert not self.up
         self.disk.wipe()
         self.settings = replace(self.settings, peer=peer, init=init)
+
+    def _identify(self) -> None:
+        """The disk says who one is, if its operator had it begin anew."""
+        peer = self.disk.durable.meta.get("peer", self.settings.peer)
+        if peer != self.settings.peer:
+            self.world.renewed(self, peer)
+
+    @property
+    def has_ring(self) -> bool:
+        return bool(self.disk.durable.meta.get("cluster"))
+
+    @property
+    def fenced(self) -> str:
+        """Why this host issues nothing any more, durably; "" if it is not fenced off."""
+        return self.disk.durable.meta.get("fenced", "")
+
+    @property
+    def standing(self) -> Standing:
+        """Where it is on its way out, durably."""
+        member = self.disk.durable.members.get(self.settings.peer)
+        return member.standing if member else Standing.MEMBER
 
     @property
     def life(self) -> int:
@@ -225,6 +249,7 @@ class Host:
         self.up = False
         self.peer = None
         self._life += 1
+        self._identify()
         self.world.crashed(self, StoreError("no space left on device"))
         self.world.loop.after(REOPEN_MS, self._reopen, self._life)
 
@@ -234,7 +259,8 @@ class Host:
         self.up = False
         self.peer = None
         self._life += 1
-        self.world.renewed(self, self.disk.durable.meta["peer"])
+        self._identify()
+        self.world.crashed(self)
         self.world.loop.after(REOPEN_MS, self._reopen, self._life)
 
     def _reopen(self, life: int) -> None:

@@ -71,6 +71,7 @@ DENIED = {
     Denial.IN_USE: "asked a peer for an address and was denied: in use",
     Denial.NOT_OWNER: "asked a peer for an address and was denied: not the owner",
     Denial.NO_WITNESS: "asked a peer for space and was denied: no witness for a newcomer",
+    Denial.FENCED: "asked a peer for space and was denied: one of the two is fenced off",
     Denial.NOT_YET: "asked a peer for space and was denied: still learning what it owns",
 }
 SENT: dict[type, str] = {

@@ -121,6 +121,10 @@ class Network:
     def is_cut(self, source: str, target: str) -> bool:
         return (source, target) in self._cuts or (target, source) in self._cuts
 
+    def linked(self, one: str, other: str) -> bool:
+        """Whether a connection between two hosts stands, as far as both know."""
+        return any((end.host, end.other_host) == (one, other) for end in self._ends.values())
+
     def slow(self, source: str, target: str, delay_ms: int) -> None:
         """Messages from `source` to `target` take that much longer; 0 ends it."""
         if delay_ms:

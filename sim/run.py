@@ -115,7 +115,7 @@ class Run:
             world.run_for(plan.faulty_ms + 12_000)
             world.heal()
             world.run_for(plan.faulty_ms - 12_000)
-            world.run_until(lambda: world.converged, PATIENCE_MS)
+            world.run_until(lambda: world.converged and world.orders.content, PATIENCE_MS)
             if self.rests:
                 world.run_for(REST_ROUNDS * world.housekeeping_ms)
                 world.rested = True

@@ -22,6 +22,7 @@ GROUPS = {
     "views": ("status", "ring", "peers", "conflicts"),
     "peers": ("connect", "forget", "prime"),
     "members": ("leave", "remove-peer", "rejoin"),
+    "disk": ("backup", "check", "repair", "history"),
 }
 """The modules of the command line, and the commands each of them has."""
 

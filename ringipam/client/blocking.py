@@ -117,6 +117,10 @@ class Client:
         """Addresses in doubt, as in `ringipam conflicts --json`."""
         return self.perform(calls.view("conflicts"))
 
+    def history(self, address: str | Address) -> Json:
+        """Who gave the range with `address` to whom, as in `ringipam history --json`."""
+        return self.perform(calls.history(address))
+
     def prime(self, timeout: float = TIMEOUT_S) -> None:
         """Found the ring now if there is none, and wait for it."""
         self.perform(calls.prime(timeout))

@@ -110,6 +110,11 @@ def view(name: str) -> Call[Json]:
     return Call("GET", f"/v1/{name}", dict)
 
 
+def history(address: str | Address) -> Call[Json]:
+    """Who gave the range with `address` to whom, oldest first."""
+    return Call("GET", f"/v1/history?{urlencode({'address': str(address)})}", dict)
+
+
 def prime(timeout_s: float) -> Call[None]:
     return Call("POST", "/v1/prime", _nothing, {"timeout_s": timeout_s}, timeout_s)
 

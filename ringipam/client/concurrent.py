@@ -123,6 +123,10 @@ class AsyncClient:
         """Addresses in doubt, as in `ringipam conflicts --json`."""
         return await self.perform(calls.view("conflicts"))
 
+    async def history(self, address: str | Address) -> Json:
+        """Who gave the range with `address` to whom, as in `ringipam history --json`."""
+        return await self.perform(calls.history(address))
+
     async def prime(self, timeout: float = TIMEOUT_S) -> None:
         """Found the ring now if there is none, and wait for it."""
         await self.perform(calls.prime(timeout))

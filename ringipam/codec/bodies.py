@@ -11,6 +11,7 @@ from ringipam.codec.limits import (
     REASON_LENGTH_MAX,
     RUMOURS_MAX,
     SEGMENTS_MAX,
+    WORD_LENGTH_MAX,
 )
 from ringipam.codec.values import (
     put_ballot,
@@ -75,6 +76,7 @@ from ringipam.messages import (
     Ranges,
     Recall,
     Rejected,
+    Rival,
     RoundOver,
     Rumour,
     SpaceRequest,
@@ -308,6 +310,14 @@ def _read_recall(reader: Reader) -> Recall:
     return Recall(read_point(reader))
 
 
+def _put_rival(body: Rival, peers: PeerTable) -> list[object]:
+    return [body.nonce]
+
+
+def _read_rival(reader: Reader) -> Rival:
+    return Rival(reader.text(WORD_LENGTH_MAX))
+
+
 def _put_ask_removal(body: AskRemoval, peers: PeerTable) -> list[object]:
     return [
         body.epoch,
@@ -432,6 +442,7 @@ BODIES = (
     Kind(32, Farewell, 4, _put_farewell, _read_farewell),
     Kind(33, Dispute, 2, _put_dispute, _read_dispute),
     Kind(34, Disputed, 1, _put_disputed, _read_disputed),
+    Kind(35, Rival, 1, _put_rival, _read_rival),
 )
 """Every kind of body and its number for ever. New kinds get new numbers; none is used twice."""
 

@@ -120,6 +120,7 @@ class Disputes:
             return
         for conflict in found:
             del state.conflicts[conflict.start, conflict.end]
+            state.doubtful.discard(max(conflict.start, verb.start), min(conflict.end, verb.end))
             state.change(DropConflict(conflict.start, conflict.end))
             for start, end in ((conflict.start, verb.start), (verb.end, conflict.end)):
                 if start < end:
@@ -201,31 +202,20 @@ class Disputes:
                 del self._seekers[address]
                 self._searches.stop(Range(address, address + 1), seeker, exact=True)
         self._again_ms = {address: due for address, due in self._again_ms.items() if due > state.now}
-        doubtful = self._on_record()
         for address in state.orphans:
             if len(self._seekers) >= CARRIED_MAX:
                 return
-            doubted = any(doubtful.within(address, address + 1))
-            if not doubted and address not in self._seekers and address not in self._again_ms:
+            if not (address in self._seekers or address in self._again_ms or address in state.doubtful):
                 self._seekers[address] = self._searches.seek(Range(address, address + 1), 1, exact=True)
 
     def carried(self) -> list[Conflict]:
         """Leases that are not at home yet, as conflicts with whoever owns their addresses; on nobody's record."""
         state = self._state
-        if state.ring is None:
-            return []
-        doubtful = self._on_record()
         return [
             Conflict(address, address + 1, (state.me, owner), self._begun_ms, owner)
             for address in sorted(state.orphans)
-            if (owner := state.ring.at(address).owner or state.me)
+            if state.ring is not None
+            and (owner := state.ring.at(address).owner or state.me)
             and not state.entitled(address, address + 1)
-            and not any(doubtful.within(address, address + 1))
+            and address not in state.doubtful
         ]
-
-    def _on_record(self) -> Intervals:
-        """All that is in doubt."""
-        doubtful = Intervals()
-        for conflict in self._state.conflicts.values():
-            doubtful.add(conflict.start, conflict.end)
-        return doubtful

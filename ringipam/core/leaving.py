@@ -31,10 +31,13 @@ LEFT = "this host has left the ring: `ringipam rejoin` brings it back as a new p
 class _Going:
     """What the others have said to a leaver."""
 
-    number: int = 1
+    first: int
+    """What a peer must have answered to which nothing was given; no process begins where a former one ended, whose
+    answers may still be on their way."""
+    number: int
     """Rises whenever something was given to somebody."""
     needed: dict[str, int] = field(default_factory=dict)
-    """Which number a peer must have answered; 1 if it is not here."""
+    """Which number a peer must have answered; `first` if it is not here."""
     answered: dict[str, int] = field(default_factory=dict)
     willing: dict[str, bool] = field(default_factory=dict)
     ask_ms: int = 0
@@ -55,7 +58,7 @@ class Leaving:
     def start(self) -> None:
         """Go on where a restart has interrupted it."""
         if self._state.members.me.standing is Standing.LEAVING:
-            self._going = _Going()
+            self._going = self._setting_out()
 
     # ── the leaver ───────────────────────────────────────────────────────────────────────────────
 
@@ -71,12 +74,16 @@ class Leaving:
                 self._allocator.free(lease)
             state.come_to(Standing.LEAVING)
             state.log("warning", "leaving the ring: all ranges go to heirs")
-            self._going = _Going()
+            self._going = self._setting_out()
         self._advance()
+
+    def _setting_out(self) -> _Going:
+        first = (self._state.boot << 32) + 1
+        return _Going(first, first)
 
     def _problem(self, verb: Leave) -> RingIpamError | None:
         state = self._state
-        if state.members.me.standing.gone:
+        if state.members.me.standing is Standing.LEFT:
             return RequestError(LEFT)
         if state.fenced:
             return FencedError(f"this host owns nothing that it could give away: {state.fenced}")
@@ -135,7 +142,9 @@ class Leaving:
 
     def _missing(self, going: _Going) -> list[str]:
         return [
-            peer for peer in self._state.members.others() if going.answered.get(peer, 0) < going.needed.get(peer, 1)
+            peer
+            for peer in self._state.members.others()
+            if going.answered.get(peer, 0) < going.needed.get(peer, going.first)
         ]
 
     def _owned(self) -> list[Range]:
@@ -159,15 +168,20 @@ class Leaving:
     def _press(self, going: _Going) -> None:
         state = self._state
         going.ask_ms = state.now + ASK_MS
+        gifts = self._gifts()
         for peer in self._missing(going):
-            self._router.send(peer, Depart(going.needed.get(peer, 1), state.members.me, self._gifts(peer)))
+            number, given = going.needed.get(peer, going.first), tuple(gifts.get(peer, ())[:SEGMENTS_MAX])
+            self._router.send(peer, Depart(number, state.members.me, given))
 
-    def _gifts(self, peer: str) -> tuple[Segment, ...]:
-        """All that this peer ever gave it, as far as the ring shows: also what a restart has made it forget."""
+    def _gifts(self) -> dict[str, list[Segment]]:
+        """All that this peer ever gave to whom, as far as the ring shows: also what a restart has made it forget."""
         state = self._state
         assert state.ring is not None
-        found = [s for s in state.ring.segments() if s.claim.owner == peer and s.claim.writer == state.me]
-        return tuple(found[:SEGMENTS_MAX])
+        found: dict[str, list[Segment]] = {}
+        for segment in state.ring.segments():
+            if segment.claim.writer == state.me:
+                found.setdefault(segment.claim.owner, []).append(segment)
+        return found
 
     def _bequeath(self, going: _Going) -> None:
         """Give everything to heirs, so that shares stay even and ranges whole."""

@@ -9,7 +9,7 @@ from ringipam.core.events import Close, Dial, LinkUp, Send
 from ringipam.core.settings import NEVER, name_of
 from ringipam.core.state import State
 from ringipam.errors import PeerError, RequestError
-from ringipam.messages import PROTOCOL_MAX, PROTOCOL_MIN, Hello, Refused
+from ringipam.messages import PROTOCOL_MAX, PROTOCOL_MIN, Ack, Body, Envelope, Hello, Ping, Recall, Refused, Rival
 
 REFUSALS_MAX = 100
 GREETING_MS = 5_000
@@ -25,6 +25,8 @@ class _Link:
     peer: str = ""
     """Who its other end says it is, welcome or not; "" until it has greeted."""
     hello: Hello | None = None
+    challenge: int = 0
+    """What a former start of a linked peer was asked, to see whether it lives; 0 if it is none."""
     ignored: int = 0
     """Messages of kinds that this release does not know."""
 
@@ -101,6 +103,11 @@ class Links:
         """
         return dict(self._listed)
 
+    def whence(self, link: int) -> str:
+        """A link in an operator's words."""
+        entry = self._links.get(link)
+        return f"over the connection with {entry.peer} at {entry.host}" if entry is not None else "here"
+
     def counts(self) -> dict[str, int]:
         return {"links": len(self._links), "addresses to dial": len(self._targets)}
 
@@ -160,7 +167,7 @@ class Links:
         """Remembered until a target or a link changes: every event asks, few change it."""
         if self._due_ms is None:
             times = [target.due_ms for target in self._targets.values() if self._idle(target)]
-            times += [link.greet_by_ms for link in self._links.values() if link.hello is None]
+            times += [link.greet_by_ms for link in self._links.values() if link.hello is None or link.challenge]
             self._due_ms = min(times, default=NEVER)
         return self._due_ms
 
@@ -182,9 +189,10 @@ class Links:
                 target.dialling = True
                 state.emit(Dial(address))
         for number, link in self._links.items():
-            if link.hello is None and link.greet_by_ms <= state.now:
+            if (link.hello is None or link.challenge) and link.greet_by_ms <= state.now:
                 link.greet_by_ms = state.now + GREETING_MS
-                self._close(number, "it never said who it is")
+                late = "a link to a later start of this peer stands"
+                self._close(number, late if link.challenge else "it never said who it is")
 
     def _back_off(self, target: _Target) -> None:
         """Wait longer after each failure, with jitter, so that peers do not redial in step."""
@@ -316,7 +324,17 @@ class Links:
         for known in [peer for peer in self.refusals if name_of(peer) == name_of(hello.peer)]:
             del self.refusals[known]  # the host came round, perhaps as a new peer, as its operator was told to do
         self._forgotten.discard(hello.peer)
+        self._remind(link, hello)
         return self._settle(link, hello)
+
+    def _remind(self, link: int, hello: Hello) -> None:
+        """Tell a peer of this ring how far its history had come: it may have lost its memory (safety.md S12).
+
+        Before anything else, and over any link, usable or not.
+        """
+        state = self._state
+        if state.cluster and hello.cluster == state.cluster:
+            state.emit(Send(link, Envelope(state.mark, Recall(state.points.get(hello.peer)))))
 
     def _objection(self, hello: Hello) -> str | None:
         state = self._state
@@ -333,8 +351,8 @@ class Links:
         if state.cluster and hello.cluster and hello.cluster != state.cluster:
             return (
                 f"{name} belongs to another ring (cluster {hello.cluster}, this host's is {state.cluster}): the two"
-                " were formed apart and are never merged; `ringipam rejoin` on the host to give up makes it a new peer"
-                f" of the other ring, with its leases; or `ringipam forget {hello.peer}`"
+                " were formed apart and are never merged; `ringipam rejoin`, on the host that is to give up its own,"
+                f" makes it a new peer of the other; or `ringipam forget {hello.peer}`"
             )
         return None
 
@@ -400,7 +418,10 @@ class Links:
             standing = self._links[other]
             assert standing.hello is not None
             if hello.boot < standing.hello.boot:
-                self._close(link, "a link to a later start of this peer stands")
+                self._challenge(link)
+                return False
+            if hello.boot == standing.hello.boot and hello.nonce != standing.hello.nonce:
+                self._unmask(link, other)  # no honest history has two processes of one number
                 return False
             restarted = hello.boot > standing.hello.boot
             if not restarted and self._dialler(standing, peer) < self._dialler(self._links[link], peer):
@@ -409,6 +430,39 @@ class Links:
             self._close(other, "replaced by a newer link")
         self._by_peer[peer] = link
         return True
+
+    # ── twins (safety.md S13) ────────────────────────────────────────────────────────────────────
+
+    def _challenge(self, link: int) -> None:
+        """A former start of a peer greets after a later one: an old message, or a twin that lives and will answer."""
+        entry = self._links[link]
+        entry.challenge = 1 + (self._state.rng.bits64() >> 2)
+        entry.greet_by_ms = self._state.now + GREETING_MS
+        self._state.emit(Send(link, Envelope(self._state.mark, Ping(entry.challenge))))
+
+    def lives(self, link: int, body: Body) -> bool:
+        """Whether this proves that a twin lives: what it answers was asked when a later start was known already."""
+        entry = self._links[link]
+        if not isinstance(body, Ack) or not entry.challenge or body.sequence != entry.challenge:
+            return False
+        other = self._by_peer.get(entry.peer)
+        if other is not None and other != link:
+            self._unmask(link, other)
+        return True
+
+    def _unmask(self, link: int, other: int) -> None:
+        """Tell two processes that speak as one peer of each other."""
+        self._changed()
+        state = self._state
+        entry = self._links[link]
+        entry.challenge = 0
+        places = [self._links[one].host for one in (link, other)]
+        state.log("error", f"two hosts run as {entry.peer}, at {places[0]} and {places[1]}", entry.peer, "twins")
+        for one, rival in ((link, other), (other, link)):
+            hello = self._links[rival].hello
+            if hello is not None:
+                state.emit(Send(one, Envelope(state.mark, Rival(hello.nonce))))
+        self._close(link, "another process of this peer is linked")
 
     def _dialler(self, link: _Link, peer: str) -> str:
         return self._state.me if link.dialled else peer

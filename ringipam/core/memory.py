@@ -71,7 +71,7 @@ class Memory:
             return "this host's data is older than what it has done since: its disk went back to an earlier state"
         known = self._published.get(point.number)
         if known is None:
-            forgotten = point.number < min(self._published, default=self.number + 1)
+            forgotten = len(self._published) >= PUBLISHED_MAX and point.number < min(self._published)
             return "" if forgotten else "this host's data does not know a commit that others have heard of"
         return "" if known == point.head else "this host's history is not the one that others have heard of"
 

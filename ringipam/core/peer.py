@@ -37,7 +37,6 @@ from ringipam.core.events import (
     Release,
     RemovePeers,
     Resolve,
-    Send,
     Show,
     Verb,
 )
@@ -91,6 +90,7 @@ from ringipam.messages import (
     Recall,
     Refused,
     Rejected,
+    Rival,
     RoundOver,
     Rumour,
     SpaceRequest,
@@ -119,6 +119,8 @@ class Peer:
         self._disputes = Disputes(state, self._links, self._router, self._searches)
         self._views = Views(state, self._links, self._election, self._allocator, self._leaving, self._disputes)
         self._handlers = self._table()
+        self._came_by = 0
+        state.whence = lambda: self._links.whence(self._came_by)
         self._timed = (
             self._allocator,
             self._searches,
@@ -287,11 +289,14 @@ class Peer:
     def _receive(self, link: int, message: Message) -> None:
         match message:
             case Envelope():
+                self._came_by = link
                 neighbour = self._links.peer_of(link)
                 if neighbour is not None and self._router.received(neighbour, message):
                     origin = message.origin or neighbour
                     if origin == neighbour:
                         self._links.confirm(neighbour)
+                        if self._links.lives(link, message.body):
+                            return
                     self._open(origin, message.body)
             case Hello():
                 self._greeted(link, message)
@@ -302,9 +307,7 @@ class Peer:
 
     def _greeted(self, link: int, hello: Hello) -> None:
         state = self._state
-        usable = self._links.greeted(link, hello)
-        self._remind(link, hello)
-        if not usable:
+        if not self._links.greeted(link, hello):
             return
         if hello.cluster and not state.cluster:
             self._election.adopt(hello.cluster, hello.peer)
@@ -312,12 +315,6 @@ class Peer:
             state.meet(hello.peer, self._links.address_at(link, hello))
             if state.me < hello.peer:  # one exchange is enough for both
                 self._spreading.reconcile(hello.peer)
-
-    def _remind(self, link: int, hello: Hello) -> None:
-        """Tell a peer of this ring, welcome or not, how far its history had come: it may have lost its memory (S12)."""
-        state = self._state
-        if state.cluster and hello.cluster == state.cluster and hello.peer != state.me:
-            state.emit(Send(link, Envelope(state.mark, Recall(state.points.get(hello.peer)))))
 
     def _table(self) -> dict[type[Body], Callable[[str, Any], None]]:
         """Who takes which message from the peer that sent it; `_BEFORE_THE_RING` are taken without a ring too."""
@@ -347,6 +344,7 @@ class Peer:
             Ranges: self._spreading.ranges,
             Members: self._spreading.members,
             Recall: self._spreading.recalled,
+            Rival: self._spreading.rivalled,
             AskRemoval: self._removals.asked,
             PromiseRemoval: self._removals.promised,
             DenyRemoval: self._removals.denied,

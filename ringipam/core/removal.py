@@ -6,7 +6,7 @@ were explored state by state on models, and are explored over this code by `pyth
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
@@ -19,7 +19,7 @@ from ringipam.core.naming import resolved
 from ringipam.core.routing import Router
 from ringipam.core.settings import NEVER, name_of
 from ringipam.core.state import EPOCH_JUMP_MAX, State
-from ringipam.errors import FencedError, NotReadyError, RequestError, RequestTimeoutError, RingIpamError
+from ringipam.errors import FencedError, NotReadyError, PeerError, RequestError, RequestTimeoutError, RingIpamError
 from ringipam.messages import (
     AskRemoval,
     DenyRemoval,
@@ -45,6 +45,7 @@ FORCE_WAIT_MS = 3_000
 WINDOW_MAX = 2_000
 """Ranges in one round; a larger view takes several rounds, each over a part of the universe."""
 TOLD_MAX = 10_000
+TARGETS_MAX = 1_000
 
 
 @dataclass(slots=True)
@@ -58,6 +59,8 @@ class _Wish:
     due_ms: int
     alive_ms: int
     """A target that still seems to be alive then ends it."""
+    again: bool
+    """They are gone already, and the operator wants it done once more: somebody was not heard then (safety.md S10)."""
     taken: int = 0
     without: tuple[str, ...] = ()
 
@@ -98,6 +101,8 @@ class Removals:
         self._pause_ms = 0
         self._query_ms = 0
         self._rivals: set[str] = set()
+        self._basis_of: tuple[int, int, tuple[str, ...]] | None = None
+        self._found: list[Segment] = []
 
     def start(self) -> None:
         """What was not committed before the restart never will be (safety.md S9)."""
@@ -120,7 +125,8 @@ class Removals:
         else:
             now = self._state.now
             due, alive = now + verb.timeout_ms, now + min(verb.timeout_ms, ALIVE_WAIT_MS)
-            self._wishes.append(_Wish(request, targets, verb.force, verb.timeout_ms, due, alive))
+            again = all(map(self._state.members.gone, targets))
+            self._wishes.append(_Wish(request, targets, verb.force, verb.timeout_ms, due, alive, again))
             self._advance()
 
     def _resolve(self, verb: RemovePeers) -> tuple[str, ...] | RingIpamError:
@@ -167,13 +173,22 @@ class Removals:
         """Who must answer: every other member, the closure of all member lists as they come in."""
         return [peer for peer in self._state.members.others() if peer not in targets]
 
-    def _basis(self, targets: Sequence[str]) -> Iterator[Segment]:
-        """Where this peer's view names one who is to go, or has gone, as owner or writer."""
-        ring = self._state.ring
-        assert ring is not None
-        for segment in ring.segments():
-            if self._out(segment.claim.owner, targets) or self._out(segment.claim.writer, targets):
-                yield segment
+    def _basis(self, targets: tuple[str, ...]) -> list[Segment]:
+        """Where this peer's view names one who is to go, or has gone, as owner or writer.
+
+        Remembered until the ring or the members change: every answer asks, few change it.
+        """
+        state = self._state
+        assert state.ring is not None
+        key = state.ring_changes, state.members.departures, targets
+        if key != self._basis_of:
+            self._basis_of = key
+            self._found = [
+                segment
+                for segment in state.ring.segments()
+                if self._out(segment.claim.owner, targets) or self._out(segment.claim.writer, targets)
+            ]
+        return self._found
 
     def _hash(self, targets: Sequence[str]) -> bytes:
         known = sorted({*self._state.members.others(), self._state.me}.difference(targets))
@@ -208,6 +223,10 @@ class Removals:
     def _advance(self) -> None:
         """Take the next step that can be taken."""
         state = self._state
+        if state.fenced:
+            for wish in self._wishes:
+                state.reply(wish.request, FencedError(f"this host takes part in no removal: {state.fenced}"))
+            self._wishes.clear()
         if self._open is not None and not any(wish.targets == self._open.targets for wish in self._wishes):
             self._abort("nobody waits for it any more")
         if self._open is not None:
@@ -223,7 +242,7 @@ class Removals:
         state = self._state
         assert state.ring is not None or not self._wishes
         for wish in list(self._wishes):
-            if all(map(state.members.gone, wish.targets)) and not self._left_over():
+            if not wish.again and all(map(state.members.gone, wish.targets)) and not self._left_over():
                 self._wishes.remove(wish)
                 answer: dict[str, object] = {
                     "removed": list(wish.targets),
@@ -255,7 +274,7 @@ class Removals:
             self._pause_ms = state.now + ASK_MS
             return
         epoch = state.epoch + 1
-        basis = list(self._basis(wish.targets))
+        basis = self._basis(wish.targets)
         until = basis[WINDOW_MAX].start if len(basis) > WINDOW_MAX else state.extent.end
         self._open = _Open(epoch, wish.targets, wish.force, until, state.now, state.now)
         self._rounds[epoch] = Round(wish.targets, False, ())
@@ -392,6 +411,7 @@ class Removals:
         size = sum(found.size for found in ranges)
         for wish in self._wishes:
             if wish.targets == open_.targets:
+                wish.again = False
                 wish.taken += size
                 wish.without = tuple(dict.fromkeys((*wish.without, *missing)))
         names = ", ".join(open_.targets)
@@ -421,6 +441,10 @@ class Removals:
         for peer in targets:
             known = state.members.get(peer) or Member(peer, "", 0, Health.DEAD, 0)
             state.learn([known._replace(health=Health.DEAD, standing=Standing.REMOVED)], state.me)
+        # What was promised to one who is gone now holds as long as it keeps somebody fenced off who is not.
+        for coordinator, pledge in list(state.pledges.items()):
+            if state.members.gone(coordinator) and all(map(state.members.gone, pledge.targets)):
+                self._unpledge(coordinator)
 
     def _abort(self, reason: str) -> None:
         """Durable before it is announced, and nothing is ever written in that round (safety.md S9)."""
@@ -479,6 +503,8 @@ class Removals:
     def asked(self, coordinator: str, ask: AskRemoval) -> None:
         """Promise, durably, and show the view; or say why not."""
         state = self._state
+        if ask.epoch > state.epoch + EPOCH_JUMP_MAX or len(ask.targets) > TARGETS_MAX:
+            raise PeerError(f"{coordinator} asks for a removal beyond all reason")
         if coordinator not in state.members or state.members.gone(coordinator) or state.me in ask.targets:
             return
         denial = self._objection(coordinator, ask)
@@ -493,7 +519,8 @@ class Removals:
         if state.hold:
             # Its view may be one it has lost (safety.md S23).
             return DenyRemoval(ask.epoch, 0, "", f"takes no part: {state.hold}")
-        linked = [name_of(peer) for peer in ask.targets if self._links.link_to(peer) is not None]
+        links, gone = self._links, state.members.gone
+        linked = [name_of(peer) for peer in ask.targets if links.link_to(peer) is not None and not gone(peer)]
         if linked and not ask.force:
             return DenyRemoval(ask.epoch, 0, "", f"is linked to {', '.join(linked)}, so that is alive")
         if state.pledges.get(coordinator) == Pledge(ask.epoch, ask.targets):

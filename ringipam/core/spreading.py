@@ -23,6 +23,7 @@ from ringipam.messages import (
     Point,
     Ranges,
     Recall,
+    Rival,
     Rumour,
     Want,
 )
@@ -137,11 +138,19 @@ class Spreading:
 
     def _place(self, sender: str, point: Point) -> None:
         """Two processes that speak as one peer each hear of the other's history from whoever hears both (S13)."""
-        before = self._last.get(sender)
+        before = self._last.get(sender) or self._state.points.get(sender)
         self._last[sender] = point
         if before is not None and (before.nonce != point.nonce or before.number > point.number):
             self._router.send(sender, Recall(before))
-        self._state.note_point(sender, point)
+        self._state.note_point(sender, point, confronted=True)
+
+    def rivalled(self, sender: str, rival: Rival) -> None:
+        """`sender` has seen another process live that speaks as this peer (S13)."""
+        if rival.nonce != self._state.memory.nonce:
+            self._state.fence(
+                f"{sender} has met another host under this one's identity, which runs from a copy of its data"
+                " directory: `ringipam rejoin` brings it back as a new peer"
+            )
 
     def recalled(self, sender: str, recall: Recall) -> None:
         """Somebody tells how far this peer's history had come, as far as it knows (S12)."""

@@ -6,7 +6,7 @@ if its own ring says so, it is not suspended from it, no conflict is recorded ov
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from ringipam.address import Range
 from ringipam.claim import Segment
@@ -45,6 +45,7 @@ EPOCH_JUMP_MAX = 1 << 20
 """No correct peer raises an epoch so far at once: each removal is one, or a few more where several were tried."""
 RECORDED_MAX = 256
 """So many ranges of one join are written into the audit log."""
+CONFLICTS_MAX = 20_000
 MEMBERS_MAX = 20_000
 """Members that are durable here, gone ones included; a hostile member could otherwise invent them without end."""
 
@@ -79,6 +80,8 @@ class State:
         self.answered = dict(stored.answered)
         self.acceptor = stored.acceptor
         self.conflicts = dict(stored.conflicts)
+        self.doubtful = Intervals()
+        """What lies in any of them."""
         self.pledges = dict(stored.pledges)
         """What was promised to which coordinator of a removal (core/removal.py)."""
         self.epoch = int(stored.meta.get("epoch", "0"))
@@ -97,8 +100,8 @@ class State:
         """Was another peer before, and joins a ring that is there: it never forms one."""
         self.hints = tuple(stored.meta.get("dial", "").split())
         """Where others were when it was."""
-        self.via = ""
-        """The connection through which came what is being looked at, for logs."""
+        self.whence: Callable[[], str] = str
+        """Names the connection through which came what is being looked at, for logs."""
         self.excluded = Intervals()
         self.space = Space()
         self.rumours = Rumours()
@@ -123,6 +126,8 @@ class State:
     def _load(self, stored: Stored) -> None:
         for start, end in self.settings.excluded:
             self.excluded.add(start, end)
+        for start, end in self.conflicts:
+            self.doubtful.add(start, end)
         for peer, (address, standing) in sorted(stored.members.items()):
             if peer == self.me:
                 self.members.publish(standing=standing)
@@ -151,9 +156,7 @@ class State:
             for owned in self.ring.ranges_of(self.me, start, end):
                 # A clock that was set back must not make a rest longer than it was meant to be.
                 self.space.rest(owned.start, owned.end, min(until, self.now + self.settings.quarantine_ms))
-        for conflict in self.conflicts.values():
-            self.space.remove(conflict.start, conflict.end)
-        for start, end in (*self.suspended, *self.excluded):
+        for start, end in (*self.doubtful, *self.suspended, *self.excluded):
             self.space.remove(start, end)
         for lease in self.leases:
             address = int(lease.address)
@@ -178,24 +181,24 @@ class State:
 
     def entitled(self, start: int, end: int) -> bool:
         """Whether it would, were it not for what holds it up as a whole."""
-        if self.ring is None:
+        if self.ring is None or self.doubtful.first(start, end) is not None:
+            return False
+        if self.suspended.first(start, end) is not None:
             return False
         _, claims = self.ring.columns(start, end)
-        if any(claim.owner != self.me for claim in claims) or any(True for _ in self.suspended.within(start, end)):
-            return False
-        return not any(c.start < end and start < c.end for c in self.conflicts.values())
+        return all(claim.owner == self.me for claim in claims)
 
     def possessed(self, lo: int | None = None, hi: int | None = None) -> list[Range]:
         """What this peer possesses of `[lo, hi)`, in order."""
         if self.ring is None or self.hold:
             return []
         owned = self.ring.ranges_of(self.me, lo, hi)
-        if not self.conflicts and not self.suspended.size:
+        if not self.doubtful.size and not self.suspended.size:
             return owned
         mine = Intervals()
         for start, end in owned:
             mine.add(start, end)
-        for start, end in (*((c.start, c.end) for c in self.conflicts.values()), *self.suspended):
+        for start, end in (*self.doubtful, *self.suspended):
             mine.discard(start, end)
         return list(mine)
 
@@ -210,12 +213,13 @@ class State:
         """Possess nothing from now on, for good; what is held goes on being served (safety.md S23)."""
         if not self.fenced:
             self.fenced = reason
+            self.gained = True  # whoever waits for an address is told
             self.change(PutMeta("fenced", reason))
             self.log("error", f"this host has fenced itself off and issues nothing: {reason}")
 
     def suspend(self, start: int, end: int, *, on: bool) -> None:
         """Possess `[start, end)` no longer, or again; in the record of the ring change that made it so (S1)."""
-        if not on and not any(True for _ in self.suspended.within(start, end)):
+        if not on and self.suspended.first(start, end) is None:
             return
         before = dict(self.suspended)
         if on:
@@ -346,8 +350,8 @@ class State:
             self.rows(self.space.rest(start, end, self.now + self.settings.quarantine_ms))
         for lo, hi in self.excluded.within(start, end):
             self.rows(self.space.remove(lo, hi))
-        for conflict in self.conflicts.values():
-            self.rows(self.space.remove(conflict.start, conflict.end))
+        for lo, hi in self.doubtful.within(start, end):
+            self.rows(self.space.remove(lo, hi))
         for lease in self.leases_within(start, end):
             self.rows(self.space.remove(int(lease.address), int(lease.address) + 1))
 
@@ -366,13 +370,17 @@ class State:
 
     def dispute(self, start: int, end: int, peers: tuple[str, ...], source: str) -> None:
         """Put a range on record as in doubt, durably; nothing is issued there until that is resolved by hand."""
-        if any(conflict.start <= start and end <= conflict.end for conflict in self.conflicts.values()):
+        if self.doubtful.count(start, end) == end - start:
             return
+        if len(self.conflicts) >= CONFLICTS_MAX:
+            self.warn("conflicts", f"more than {CONFLICTS_MAX} conflicts: what {source} says of more is not on record")
+            return
+        self.doubtful.add(start, end)
         conflict = Conflict(start, end, tuple(sorted({*peers})), self.now, source)
         self.conflicts[start, end] = conflict
         self.change(PutConflict(conflict))
         self.rows(self.space.remove(start, end))
-        told = f"{source} ({self.via})" if self.via else source
+        told = f"{source} ({self.whence()})"
         text = f"conflict over {self.describe(start, end)}: {told} says {peers[1]} owns it"
         self.log("error", text, source, "conflict")
 
@@ -409,7 +417,7 @@ class State:
                 self.spread((), (found,), self.me)  # a refutation: the news is ours
                 continue
             if member.point is not None:
-                self.note_point(member.peer, member.point)
+                self.note_point(member.peer, member.point, confronted=False)
             if known is None or (known.address, known.standing) != (found.address, found.standing):
                 self.change(PutMember(found.peer, found.address, found.standing))
             news.append(found)
@@ -426,19 +434,23 @@ class State:
             return
         self.confront(member.point)
         mine = self.members.me
-        if member.standing.value > mine.standing.value and member.standing.gone:
+        if member.standing.value > mine.standing.value:
             self.come_to(member.standing)
             self.fence(
-                "its removal was ordered while it was alive: `ringipam rejoin` brings it back as a new peer, and"
+                "it was removed from the ring by an operator: `ringipam rejoin` brings it back as a new peer, and"
                 " `ringipam conflicts` lists which of its addresses are in doubt"
                 if member.standing is Standing.REMOVED
-                else "it has left the ring, and others know it"
+                else "it was leaving the ring, which it does not remember: its disk went back to an earlier state"
             )
 
-    def note_point(self, peer: str, point: Point) -> None:
-        """Hold on to the furthest point of another's history; durable with the next `save_points`."""
+    def note_point(self, peer: str, point: Point, *, confronted: bool) -> None:
+        """Hold on to the furthest point of another's history; durable with the next `save_points`.
+
+        One of a process that is new here replaces it only once the peer was `confronted` with what was held: it may
+        have gone back and come that far again among others, who know nothing of what it lost (safety.md S12, S13).
+        """
         known = self.points.get(peer)
-        if known is None or point.number > known.number:
+        if known is None or (point.number > known.number and (confronted or point.nonce == known.nonce)):
             self.points[peer] = point
             self._unsaved[peer] = None
 
@@ -463,6 +475,7 @@ class State:
         me = self.members.publish(standing=standing)
         self.change(PutMember(me.peer, me.address, standing))
         self.spread((), (me,), self.me)
+        self.gained = True
 
     def meet(self, peer: str, address: str) -> None:
         """A link to `peer` stands, and it listens at `address`."""

@@ -45,6 +45,8 @@ class Membership:
         self._me = me.peer
         self._known: dict[str, _Known] = {}
         self.roster = Roster()
+        self.departures = 0
+        """How many members have gone; what was derived from that holds as long as this does."""
         self._hold(me, 0)
         self._probe_ms = probe_ms
         self._timeout_ms = timeout_ms
@@ -120,6 +122,7 @@ class Membership:
     def _hold(self, member: Member, now: int) -> None:
         """Whatever is learned of a member goes in here."""
         known = self._known.get(member.peer)
+        self.departures += member.standing.gone and not (known and known.member.standing.gone)
         if known is None:
             self._known[member.peer] = _Known(member, now)
         else:

@@ -12,6 +12,7 @@ import trio
 from ringipam.core.durable import Change, PutMeta, Stored
 from ringipam.errors import StoreError
 from ringipam.runtime.outside import Outside
+from ringipam.store.history import history
 from ringipam.store.store import Store
 from ringipam.store.writer import Writer
 
@@ -24,7 +25,7 @@ async def open_disk(directory: Path, family: int, outside: Outside) -> AsyncIter
     store = await outside.in_thread(outside.store_type.open, directory, family)
     writer = outside.writer_type(store)
     try:
-        yield Disk(store, writer)
+        yield Disk(store, writer, directory, outside)
     finally:
         with trio.CancelScope(shield=True):
             await outside.in_thread(writer.stop)
@@ -32,13 +33,15 @@ async def open_disk(directory: Path, family: int, outside: Outside) -> AsyncIter
 
 
 class Disk:
-    """Everything that touches the store runs in the writer's thread, in the order it was asked for."""
+    """Everything that changes the store runs in the writer's thread, in the order it was asked for."""
 
-    def __init__(self, store: Store, writer: Writer) -> None:
+    def __init__(self, store: Store, writer: Writer, directory: Path, outside: Outside) -> None:
         self.durable = Stored()
         """What was last loaded, with every commit since that has succeeded: never ahead of the disk."""
         self._store = store
         self._writer = writer
+        self._directory = directory
+        self._outside = outside
         self._token = trio.lowlevel.current_trio_token()
 
     def submit(self, changes: tuple[Change, ...], done: Callable[[StoreError | None], None]) -> None:
@@ -64,6 +67,10 @@ class Disk:
         """Everything that is durable; raises StoreError."""
         self.durable = await self._run(self._store.load)
         return self.durable
+
+    async def history(self, family: int, address: int) -> dict[str, object]:
+        """What the audit log says of an address; raises RingIpamError. Read beside the writer, which does not wait."""
+        return await self._outside.in_thread(history, self._directory, family, address)
 
     async def recover(self) -> Stored:
         """Open the database anew and see that it can be read and written; raises StoreError if not."""

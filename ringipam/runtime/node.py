@@ -9,6 +9,7 @@ from itertools import count
 
 import trio
 
+from ringipam.address import Address, parse_address
 from ringipam.config import Config, format_endpoint
 from ringipam.core.durable import Stored
 from ringipam.core.events import Show, Verb
@@ -131,6 +132,10 @@ class Node(Verbs):
         if verb is Show.STATUS and isinstance(answer, dict):
             self._add_warnings(answer)
         return answer
+
+    async def history(self, address: str | Address) -> dict[str, object]:
+        """Who gave the range with `address` to whom, as in `ringipam history --json`; also while the disk is full."""
+        return await self._disk.history(*parse_address(str(address)))
 
     async def run(self, stored: Stored, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """One life of the peer after another, until cancelled: a failed commit ends one (safety.md S14)."""

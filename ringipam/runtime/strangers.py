@@ -17,9 +17,9 @@ from ringipam.runtime.pace import Pace
 STRANGERS_MAX = 128
 PLACE_STRANGERS_MAX = 32
 PLACE_LINKS_MAX = 512
-PLACE_RATE = 50.0
+PLACE_RATE = 200.0
 """Connections a second from one place, for what a TLS handshake costs."""
-PLACE_BURST = 100.0
+PLACE_BURST = 400.0
 PLACES_MAX = 1024
 
 

@@ -29,8 +29,8 @@ async def open_listeners(endpoint: str) -> list[trio.SocketListener]:
     host, port = parse_endpoint(endpoint)
     try:
         return await trio.open_tcp_listeners(port, host=host or None)
-    except OSError as error:
-        why = (error.strerror or str(error)).lower()
+    except (OSError, ValueError) as error:  # ValueError: a host name that cannot be one
+        why = _first_cause(error)
         raise RequestError(f"cannot listen on {endpoint}: {why}") from None
 
 

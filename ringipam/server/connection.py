@@ -174,6 +174,8 @@ class _Connection:
                 while requests:
                     if not await self._answer(requests.popleft()):
                         return
+                    if requests:  # others have their turn between requests that came in one piece
+                        await trio.lowlevel.checkpoint()
                 if self._parser.fault is not None:
                     body = f"bad request: {self._parser.fault}\n".encode()
                     await self._send(render(Response(HTTPStatus.BAD_REQUEST, body, TEXT), keep_alive=False))

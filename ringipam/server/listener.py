@@ -96,8 +96,10 @@ def tcp_listener(endpoint: str) -> socket.socket:
         listener = socket.create_server(
             (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=BACKLOG
         )
-    except socket.gaierror as error:
-        raise RingIpamError(f"cannot listen on {endpoint}: {error.strerror}") from None
+    except (socket.gaierror, UnicodeError) as error:  # UnicodeError: a host name that cannot be one
+        raise RingIpamError(
+            f"cannot listen on {endpoint}: {getattr(error, 'strerror', None) or 'no such name'}"
+        ) from None
     except OSError as error:
         raise RingIpamError(f"cannot listen on {endpoint}: {os.strerror(error.errno or 0)}") from None
     listener.setblocking(False)

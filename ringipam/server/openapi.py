@@ -112,6 +112,22 @@ SCHEMAS: dict[str, Schema] = {
     "Heirs": _object(heirs={"type": "object", "additionalProperties": _INTEGER}),
     "Rejoin": _object(**{"from": _STRING}, to=_nullable(_STRING), leases=_LEASES, becomes=_STRING, next=_STRING),
     "Resolved": _object(resolved=_STRINGS),
+    "History": _object(
+        address=_STRING,
+        history=_list_of(
+            _object(
+                at_ms={**_INTEGER, "description": "Milliseconds since 1970, by this host's clock."},
+                first=_STRING,
+                last=_STRING,
+                before={**_STRING, "description": "The owner before; empty where there was none."},
+                owner=_STRING,
+                epoch=_INTEGER,
+                version=_INTEGER,
+                writer=_STRING,
+                source={**_STRING, "description": "The peer whose message brought it, or this one."},
+            )
+        ),
+    ),
     "Ready": _object(state=_STRING, reason=_nullable(_STRING)),
     "Done": _object(),
     "Error": _object(
@@ -176,7 +192,8 @@ def _path_parameter(name: str) -> Schema:
 
 def _query_parameter(field: Field) -> Schema:
     schema = _schema(field)
-    return {"name": field.name, "in": "query", "description": schema.pop("description"), "schema": schema}
+    parameter: Schema = {"name": field.name, "in": "query", "description": schema.pop("description"), "schema": schema}
+    return {**parameter, "required": True} if field.required else parameter
 
 
 def _body(fields: Iterable[Field]) -> Schema:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 from urllib.parse import unquote
 
+from ringipam.address import Address
 from ringipam.core.events import Answer, Verb
 from ringipam.errors import RequestError, RingIpamError
 from ringipam.server.fields import Arguments, Field
@@ -18,6 +19,10 @@ class Asker(Protocol):
 
     async def ask(self, verb: Verb) -> Answer:
         """The durable answer; raises RingIpamError. Cancelling the call withdraws the question (safety.md S18)."""
+        ...
+
+    async def history(self, address: str | Address) -> dict[str, object]:
+        """Who gave the range with `address` to whom, as far as it is recorded; raises RingIpamError."""
         ...
 
 

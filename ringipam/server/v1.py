@@ -25,7 +25,7 @@ from ringipam.core.events import (
     Resolve,
     Show,
 )
-from ringipam.errors import RingIpamError
+from ringipam.errors import RequestError, RingIpamError
 from ringipam.lease import check_id
 from ringipam.server.fields import Arguments, Field, Kind
 from ringipam.server.http import Response
@@ -96,6 +96,13 @@ async def release(asker: Asker, arguments: Arguments) -> Response:
     answer = await asker.ask(Release(check_id(path["id"]), address, arguments.text("lease")))
     assert isinstance(answer, LeaseList)
     return json_response(HTTPStatus.OK, _lease_list(answer))
+
+
+async def history(asker: Asker, arguments: Arguments) -> Response:
+    address = arguments.text("address")
+    if address is None:
+        raise RequestError("address is missing in the query")
+    return json_response(HTTPStatus.OK, await asker.history(address))
 
 
 async def prime(asker: Asker, arguments: Arguments) -> Response:
@@ -224,6 +231,15 @@ ROUTES = (
     ),
     _route("GET", "/peers", "peers", "The members this node knows.", _show(Show.PEERS), {200: "Peers"}),
     _route("GET", "/conflicts", "conflicts", "Addresses that are in doubt.", _show(Show.CONFLICTS), {200: "Conflicts"}),
+    _route(
+        "GET",
+        "/history",
+        "history",
+        "Who gave the range with an address to whom, oldest first.",
+        history,
+        {200: "History"},
+        query=[Field("address", Kind.TEXT, "The address.", True)],
+    ),
     _route(
         "POST", "/prime", "prime", "Found the ring if there is none, and wait for it.", prime, _DONE, body=[_TIMEOUT]
     ),

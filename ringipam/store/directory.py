@@ -9,6 +9,7 @@ from pathlib import Path
 from ringipam.errors import StoreError
 
 DATABASE = "ringipam.db"
+LOG = f"{DATABASE}-wal"
 LOCK = "lock"
 MARKER = "initialised"
 
@@ -48,6 +49,22 @@ class Directory:
                 f"cannot use the data directory {path}: {(error.strerror or str(error)).lower()}"
             ) from None
 
+    @classmethod
+    def borrow(cls, path: Path) -> Directory:
+        """Lock a directory that is there already, without a change to it, for a look at it while no daemon has it.
+
+        Raises StoreError if it is not there or another process has it.
+        """
+        try:
+            if not path.is_dir():
+                raise StoreError(f"there is no data directory {path}: name it with --data-dir")
+            there = (path / LOCK).exists()
+            return cls(path, _locked(path, os.O_RDONLY) if there else os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+        except OSError as error:
+            raise StoreError(
+                f"cannot use the data directory {path}: {(error.strerror or str(error)).lower()}"
+            ) from None
+
     def release(self) -> None:
         os.close(self._lock)
 
@@ -60,7 +77,7 @@ class Directory:
         size = self.database.stat().st_size if self.database.exists() else None
         if size:
             return
-        log = self.path / f"{DATABASE}-wal"
+        log = self.path / LOG
         if self._marker.exists() or (log.exists() and log.stat().st_size):
             what = "is gone" if size is None else "is empty"
             raise StoreError(f"{self.database} {what}, though it was in use: {begin_anew(self.path)}")
@@ -93,9 +110,9 @@ def sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
-def _locked(path: Path) -> int:
+def _locked(path: Path, mode: int = os.O_CREAT | os.O_RDWR) -> int:
     """A descriptor that holds the lock and lets go with the process. The file stays: removing it would race."""
-    lock = os.open(path / LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    lock = os.open(path / LOCK, mode | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -106,6 +123,7 @@ def _locked(path: Path) -> int:
     except OSError:
         os.close(lock)
         raise
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+    if mode & os.O_RDWR:
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
     return lock

@@ -31,6 +31,8 @@ class Fault(NamedTuple):
     row: object
     """The first value of the row; None where it is the table as a whole."""
     what: str
+    miscounted: bool = False
+    """The rows of the table are all there, by their checksums: only the number that is noted of them is wrong."""
 
     def __str__(self) -> str:
         where = f"table {self.table}" if self.row is None else f"table {self.table}, row {self.row!r:.80}"
@@ -51,8 +53,9 @@ def read_history(table: Table, family: int) -> tuple[list[Recorded], list[Fault]
     """The audit log, oldest line first, but for the rows that are named as faults."""
     lines: list[Recorded] = []
     sums = {name: (rows, total) for name, rows, total in table("sums")}
-    rows = (row[1:] for row in table("history"))
-    faults = _read_table("history", rows, lambda row: lines.append(_recorded(family, row)), sums.get("history"))
+    faults = _read_table(
+        "history", table("history"), lambda row: lines.append(recorded(family, row)), sums.get("history")
+    )
     return lines, faults
 
 
@@ -64,19 +67,20 @@ def _read_table(
     for row in rows:
         values, found = row[:-1], row[-1]
         count += 1
-        total ^= found
-        if row_sum(name, values) != found:
-            faults.append(Fault(name, values[0], "it is not what was written: its checksum does not fit"))
-            continue
         try:
+            total ^= found
+            if row_sum(name, values) != found:
+                raise ValueError("it is not what was written: its checksum does not fit")
             read(values)
-        except (ValueError, TypeError, RequestError) as error:
+        except (ValueError, TypeError, OverflowError, RequestError) as error:
             faults.append(Fault(name, values[0], str(error)))
     if expected is None:
         faults.append(Fault("sums", name, "it is missing"))
-    elif (count, total) != expected:
+    elif total != expected[1]:
         what = "rows were exchanged" if count == expected[0] else f"of {expected[0]} rows {count} are there"
         faults.append(Fault(name, None, f"{what}, by its sum"))
+    elif count != expected[0]:
+        faults.append(Fault(name, None, f"its sum speaks of {expected[0]} rows, and {count} are there", True))
     return faults
 
 
@@ -195,8 +199,8 @@ def _read_suspended(stored: Stored, family: int, row: Row) -> None:
     stored.suspended[start] = end
 
 
-def _recorded(family: int, row: Row) -> Recorded:
-    at_ms, first, last, was, epoch, version, owner, writer, source = row
+def recorded(family: int, row: Row) -> Recorded:
+    _, at_ms, first, last, was, epoch, version, owner, writer, source = row
     return Recorded(at_ms, *_extent(family, first, last), was, Claim(epoch, version, owner, writer), source)
 
 

@@ -66,8 +66,9 @@ _PUT = {
     table: f"INSERT OR REPLACE INTO {table} VALUES ({', '.join('?' * columns)}, ?)"
     for table, columns in COLUMNS.items()
 }
-_RECORD = f"""INSERT INTO history (at_ms, first, last, was, epoch, version, owner, writer, source, sum)
-    VALUES ({", ".join("?" * 10)})"""
+_VALUES = "number, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9"
+_RECORD = f"""INSERT INTO history SELECT {_VALUES}, {SQL_NAME}('history', {_VALUES}) FROM
+    (SELECT coalesce(max(number), 0) + 1 AS number FROM history)"""
 _FORGET = f"DELETE FROM history WHERE number <= (SELECT max(number) FROM history) - {HISTORY_ROWS_MAX}"
 _FORMERLY = f"""INSERT OR REPLACE INTO meta
     SELECT 'formerly', value, {SQL_NAME}('meta', 'formerly', value) FROM meta WHERE key = 'peer'"""
@@ -169,11 +170,13 @@ def _suspensions(change: Suspensions, family: int) -> Iterator[Part]:
 
 
 def _record(change: Record, family: int) -> Iterator[Part]:
-    rows = [
-        (at_ms, *_ends(family, start, end), before, *claim, source)
-        for at_ms, start, end, before, claim, source in change.lines
-    ]
-    yield _RECORD, [(*row, row_sum("history", row)) for row in rows]
+    yield (
+        _RECORD,
+        [
+            (at_ms, *_ends(family, start, end), before, *claim, source)
+            for at_ms, start, end, before, claim, source in change.lines
+        ],
+    )
     yield _FORGET, _ONCE
 
 

@@ -106,7 +106,7 @@ class Store:
         try:
             self._directory.prepare()
             self._examine()
-            self._db = _connect(self._directory.database, "rw")
+            self._db = connect(self._directory.database, "rw")
             self._make_ready(self._db)
         except (sqlite3.Error, OSError, UnicodeDecodeError) as error:
             self._disconnect()
@@ -120,7 +120,7 @@ class Store:
 
         A connection that may write would, when it is closed, fold the log into whatever it found.
         """
-        with closing(_connect(self._directory.database, "ro")) as db:
+        with closing(connect(self._directory.database, "ro")) as db:
             db.execute("PRAGMA cell_size_check = ON")
             verdict = db.execute("PRAGMA quick_check(1)").fetchone()[0]
             if verdict != "ok":
@@ -189,7 +189,7 @@ class Store:
         return StoreError(f"{self._directory.database} is damaged ({shown}): {begin_anew(self._directory.path)}")
 
 
-def _connect(path: Path, mode: str) -> sqlite3.Connection:
+def connect(path: Path, mode: str) -> sqlite3.Connection:
     """A connection of `mode` `ro` or `rw`; neither makes a database where there is none."""
     uri = f"{path.absolute().as_uri()}?mode={mode}"
     return sqlite3.connect(uri, uri=True, timeout=BUSY_S, isolation_level=None, check_same_thread=False)

@@ -22,6 +22,7 @@ def all_checkers(world: World) -> list[Checker]:
     from sim.checkers.conflicts import NobodyIsContested
     from sim.checkers.convergence import Convergence
     from sim.checkers.durability import AcknowledgedIsDurable
+    from sim.checkers.fenced import FencedIssuesNothing
     from sim.checkers.fitting import AnswersFitTheQuestion
     from sim.checkers.healing import ConvergesInTime
     from sim.checkers.idempotence import OneAllocationEach, SameAnswerAgain
@@ -30,6 +31,8 @@ def all_checkers(world: World) -> list[Checker]:
     from sim.checkers.laws import RingsJoinInAnyOrder
     from sim.checkers.leaks import NothingLeaks
     from sim.checkers.leases import NoAddressLeasedTwice
+    from sim.checkers.listed import DoubtfulIsListed
+    from sim.checkers.memory import LostMemoryIsNoticed
     from sim.checkers.news import NewsTravelsFast
     from sim.checkers.possession import NoAddressPossessedTwice
     from sim.checkers.prefetch import PrefetchLeavesSome
@@ -37,6 +40,12 @@ def all_checkers(world: World) -> list[Checker]:
     from sim.checkers.records import OneRecordAStep
     from sim.checkers.releases import ReleasesFreeTheirOwn
     from sim.checkers.requests import SpaceIsGrantedOnce
+    from sim.checkers.rounds import (
+        EpochsAndStandingsGoOn,
+        NothingStaysSuspended,
+        PromisesAreKept,
+        TakeoversWerePromised,
+    )
     from sim.checkers.size import RingStaysSmall
     from sim.checkers.synced import DiskHoldsWhatMemoryDoes
     from sim.checkers.truth import NoSpaceIsTrue
@@ -46,6 +55,12 @@ def all_checkers(world: World) -> list[Checker]:
         OneRingIsFormed,
         NoAddressPossessedTwice,
         NobodyIsContested,
+        TakeoversWerePromised,
+        PromisesAreKept,
+        EpochsAndStandingsGoOn,
+        FencedIssuesNothing,
+        LostMemoryIsNoticed,
+        DoubtfulIsListed,
         NoAddressLeasedTwice,
         LeasesInsidePossession,
         EveryLeaseWasAskedFor,
@@ -70,6 +85,7 @@ def all_checkers(world: World) -> list[Checker]:
         ConvergesInTime,
         Convergence,
         NothingLeaks,
+        NothingStaysSuspended,
         RingStaysSmall,
     )
     return [kind(world) for kind in kinds]

@@ -5,11 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NoReturn
 
 from ringipam.core.durable import Change
-from ringipam.core.events import Effect, Event
+from ringipam.core.events import Effect, Event, Leave, Rejoin, Verb
 
 if TYPE_CHECKING:
     from sim.cluster import Request, World
     from sim.host import Host
+
+
+def drops_leases(verb: Verb) -> bool:
+    """Whether an operator may let go of all leases of a host by this."""
+    return isinstance(verb, Leave | Rejoin) and verb.drop_leases
 
 
 class Violation(Exception):  # noqa: N818  the word of the field
@@ -47,7 +52,7 @@ class Checker:
     def crashed(self, host: Host) -> None: ...
 
     def wiped(self, host: Host) -> None:
-        """A host that is down has lost its disk."""
+        """A host that is down has lost its disk, or what is on it is of an earlier time."""
 
     def asked(self, request: Request) -> None: ...
 
@@ -55,5 +60,8 @@ class Checker:
 
     def healed(self) -> None:
         """No fault strikes from now on."""
+
+    def settled(self) -> None:
+        """All rings are one, and whatever was in doubt has been noticed."""
 
     def finished(self) -> None: ...

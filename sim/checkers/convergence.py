@@ -15,7 +15,11 @@ class Convergence(Checker):
                 if host.peer is not None
             }
             self.fail(f"the hosts have not become one system: {state}")
-        members = {host.settings.peer for host in world.hosts.values() if not host.stranger} | world.lost_peers
+        members = {host.settings.peer for host in world.members()}
+        if not world.orders.content:
+            self.fail(f"what operators asked for is not so: {world.orders.missing()}")
+        dead = {host.settings.peer for host in world.hosts.values() if not host.wanted} | world.lost_peers
+        members |= dead.difference(world.orders.dead)
         for host in world.members():
             assert host.peer is not None
             assert host.peer.ring is not None

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ringipam.core.durable import Change, PutLease
 from ringipam.core.events import Leased, LeaseList, Leases, Release
-from sim.checkers.base import Checker
+from sim.checkers.base import Checker, drops_leases
 
 if TYPE_CHECKING:
     from sim.cluster import Request, World
@@ -22,6 +22,8 @@ class AcknowledgedIsDurable(Checker):
 
     def asked(self, request: Request) -> None:
         """From the moment a release is asked for, the lease may be there or not."""
+        if drops_leases(request.verb):
+            self._acknowledged.pop(request.host, None)
         if isinstance(request.verb, Release):
             mine = self._acknowledged.get(request.host, {})
             for number, holder in list(mine.items()):
@@ -46,7 +48,9 @@ class AcknowledgedIsDurable(Checker):
                         self.fail(f"{host.name} lists {lease.address} for {lease.id}, which was never durable")
 
     def wiped(self, host: Host) -> None:
-        self._acknowledged.pop(host.name, None)
+        mine = self._acknowledged.get(host.name, {})
+        for number in [number for number in mine if number not in host.disk.durable.leases]:
+            del mine[number]
 
     def committed(self, host: Host, changes: tuple[Change, ...]) -> None:
         self._durable.update(change.lease.lease for change in changes if type(change) is PutLease)

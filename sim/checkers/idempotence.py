@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ringipam.core.durable import Change, DropLease, PutLease
 from ringipam.core.events import Allocate, Effect, Event, Leased, Release
 from ringipam.lease import Lease
-from sim.checkers.base import Checker
+from sim.checkers.base import Checker, drops_leases
 
 if TYPE_CHECKING:
     from sim.cluster import Request, World
@@ -23,12 +23,17 @@ class SameAnswerAgain(Checker):
         self._told: dict[tuple[str, str, str], str] = {}
 
     def asked(self, request: Request) -> None:
-        if isinstance(request.verb, Release):
-            for key in [key for key in self._told if key[:2] == (request.host, request.verb.id)]:
+        verb = request.verb
+        if isinstance(verb, Release):
+            for key in [key for key in self._told if key[:2] == (request.host, verb.id)]:
+                del self._told[key]
+        elif drops_leases(verb):
+            for key in [key for key in self._told if key[0] == request.host]:
                 del self._told[key]
 
     def wiped(self, host: Host) -> None:
-        for key in [key for key in self._told if key[0] == host.name]:
+        kept = host.disk.durable.leases
+        for key in [key for key, lease in self._told.items() if key[0] == host.name and lease not in kept]:
             del self._told[key]
 
     def answered(self, request: Request) -> None:
@@ -66,7 +71,7 @@ class OneAllocationEach(Checker):
             self._put(host, lease)
 
     def wiped(self, host: Host) -> None:
-        self._held.pop(host.name, None)
+        self.crashed(host)
 
     def _put(self, host: Host, lease: Lease) -> None:
         if lease.class_ != "container":

@@ -45,6 +45,7 @@ class NewsTravelsFast(Checker):
             or struck
             or world.loop.now - self._since < SETTLED_MS
             or world.marks.get("fault half-open")
+            or world.doubts.two_run_as_one
         ):
             return
         me = host.settings.peer
@@ -61,7 +62,7 @@ class NewsTravelsFast(Checker):
         return VIOLATION * ceil((log(hosts, 3) + log(log(hosts)) + 3) * round_ms)
 
     def _look(self, host: Host, start: int, claim: Claim, since: int) -> None:
-        struck = self.world.calm_since >= since
+        struck = self.world.calm_since >= since or self.world.doubts.two_run_as_one
         if struck or self._since > since or any(other.peer is None for other in self.world.members()):
             return
         for other in self.world.members():

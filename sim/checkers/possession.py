@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ringipam.address import Range
@@ -152,10 +153,17 @@ class NoAddressPossessedTwice(Checker):
     ) -> None:
         if theirs[0] != cluster:
             return
-        shared = overlap(mine, theirs[1])
-        if shared is not None:
+        doubts = self.world.doubts
+        for shared in overlaps(mine, theirs[1]):
+            if doubts.possession.size and doubts.excuses(*shared):
+                continue
             first, last = (self.world.universe.text(a) for a in (shared.start, shared.end - 1))
             self.fail(f"{name} and {other} both possess {first} to {last}{also or when}")
+
+    def settled(self) -> None:
+        """What was in doubt is so no more: nothing may be possessed twice, by whatever mistake it came to that."""
+        for name, possession in self._memory.items():
+            self._compare(name, possession, " still")
 
 
 class NoAddressPossessedTwiceAmongMany(NoAddressPossessedTwice):
@@ -232,12 +240,17 @@ def _gained(now: Possession, before: Possession) -> Possession:
 
 def overlap(one: list[Range], two: list[Range]) -> Range | None:
     """The first range that two sorted lists of ranges share; quick if the first is short."""
+    return next(overlaps(one, two), None)
+
+
+def overlaps(one: list[Range], two: list[Range]) -> Iterator[Range]:
+    """What two sorted lists of ranges share."""
     if not two:
-        return None
+        return
     for start, end in one:
-        at = bisect_right(two, (start, start))
-        for near in two[max(0, at - 1) : at + 1]:
-            lo, hi = max(start, near.start), min(end, near.end)
+        at = max(0, bisect_right(two, (start, start)) - 1)
+        while at < len(two) and two[at].start < end:
+            lo, hi = max(start, two[at].start), min(end, two[at].end)
             if lo < hi:
-                return Range(lo, hi)
-    return None
+                yield Range(lo, hi)
+            at += 1

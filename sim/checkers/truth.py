@@ -11,6 +11,7 @@ from ringipam.address import Range
 from ringipam.core.durable import Change
 from ringipam.core.events import Allocate, Effect, Event
 from ringipam.errors import NoSpaceError, RequestTimeoutError
+from ringipam.messages import Standing
 from sim.checkers.base import Checker
 
 if TYPE_CHECKING:
@@ -34,7 +35,9 @@ class NoSpaceIsTrue(Checker):
             self._open[request.number] = (wanted, {name: count for name, count in free.items() if count})
 
     def _free(self, host: Host, wanted: Range) -> int:
-        return host.peer.free_in(wanted, at_most=1) if host.peer is not None else 0
+        if host.peer is None or host.standing is not Standing.MEMBER or not host.peer.possessed():
+            return 0  # who is fenced off, waits for a word or leaves issues nothing
+        return host.peer.free_in(wanted, at_most=1)
 
     def changed(self, host: Host, event: Event | None, effects: list[Effect], changes: tuple[Change, ...]) -> None:
         for wanted, least in self._open.values() if self._open else ():

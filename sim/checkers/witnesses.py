@@ -44,6 +44,7 @@ class NewcomersAreVouchedFor(Checker):
         assert donor.peer.ring is not None
         if any(claim.owner == asker and start not in granted for start, claim in donor.peer.ring.tokens()):
             return  # whoever knows the ring knows its owners
-        third = [peer for peer in donor.disk.durable.members if peer not in (donor.settings.peer, asker)]
+        members = donor.disk.durable.members
+        third = [p for p in members if p not in (donor.settings.peer, asker) and not members[p].standing.gone]
         if third and not any(peer != donor.settings.peer for peer in self._held.get(asker, {})):
             self.fail(f"{donor.name} grants space to {asker}, whom no third host has ever held durably")

@@ -35,7 +35,9 @@ IRRELEVANT = frozenset(
         "point",
         "_unsaved",
         "_last",
-        "via",
+        "_came_by",
+        "_basis_of",  # tells whether a cache is stale, and the cache
+        "_found",
         "asked",  # of the last choice
         "high",
     )

@@ -14,7 +14,7 @@ from types import FunctionType, MethodType
 from typing import Any, NamedTuple
 
 from ringipam.address import Cidr, Range
-from ringipam.claim import Claim
+from ringipam.claim import Claim, Segment
 from ringipam.core.durable import Change, PutLease, Stored
 from ringipam.core.events import (
     Asked,
@@ -28,6 +28,7 @@ from ringipam.core.events import (
     Persist,
     Received,
     Release,
+    RemovePeers,
     Reply,
     Send,
 )
@@ -37,12 +38,12 @@ from ringipam.core.settings import Settings
 from ringipam.core.state import State
 from ringipam.errors import RingIpamError
 from ringipam.lease import Lease
-from ringipam.messages import Envelope, Grant, Hello, Member, Message, Rumour
+from ringipam.messages import Envelope, Grant, Health, Hello, Member, Message, Rumour
 from sim.cluster import START_MS
 from sim.disk import copied
 from sim.explore.canonical import digest
 from sim.explore.chance import Chance
-from sim.explore.worlds import Ask, GoAway, LetGo
+from sim.explore.worlds import PATIENCE_MS, Ask, GoAway, LetGo, RemoveDead
 
 
 class Broken(Exception):  # noqa: N818  the word of the field
@@ -81,6 +82,8 @@ class Say:
 
     nth: int
     ask: Ask = field(compare=False)
+    dead: tuple[str, ...] = ()
+    """Whom it is about, if it is a removal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +100,20 @@ class Relink:
     other: int
 
 
-Happening = Deliver | Commit | Wait | Say | Crash | Relink
+@dataclass(frozen=True, slots=True)
+class Mourn:
+    """Another host is known to be dead: the link to it is gone, and probes have found out."""
+
+    other: int
+    peer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Die:
+    """The end of it."""
+
+
+Happening = Deliver | Commit | Wait | Say | Crash | Relink | Mourn | Die
 
 
 @dataclass(slots=True)
@@ -145,6 +161,13 @@ class Facts(NamedTuple):
     """What a restart in this moment would find."""
     members: frozenset[str]
     """Whom the disk knows."""
+    gone: frozenset[str] = frozenset()
+    """Who has left or was removed, as far as it knows."""
+    ring: tuple[Segment, ...] = ()
+    bound: frozenset[str] = frozenset()
+    """Whom it has promised a removal that is not over."""
+    asked: bool = False
+    """Somebody waits for an answer."""
 
 
 class Local(NamedTuple):
@@ -167,8 +190,9 @@ class Outcome(NamedTuple):
 class Hosts:
     """Every state that any host was seen in, by number, and what follows from each; packets by number too."""
 
-    def __init__(self, settings: list[Settings]) -> None:
+    def __init__(self, settings: list[Settings], *, quick_disks: bool = False) -> None:
         self._settings = settings
+        self._quick_disks = quick_disks
         self._shared = _Shared()
         self._numbers: dict[tuple[int, bytes], int] = {}
         self.outcomes: dict[tuple[int, Happening], tuple[Outcome, ...]] = {}
@@ -183,6 +207,14 @@ class Hosts:
         _Driver(node, place, [], self._settings[place]).restart()
         return self._number(place, node)
 
+    def dead(self, place: int, gone: frozenset[str] = frozenset()) -> int:
+        """The state of a host that is no more; `gone` is itself, if it had left before."""
+        nothing = View("", [], {})
+        number = self._numbers.setdefault((place, b"left" if gone else b""), len(self.locals))
+        if number == len(self.locals):
+            self.locals.append(Local(place, b"", Facts(nothing, nothing, frozenset(), gone), writing=False))
+        return number
+
     def after(self, local: int, happening: Happening) -> tuple[Outcome, ...]:
         """Each outcome that `happening` can have there; none if it is not possible."""
         key = (local, happening)
@@ -195,13 +227,21 @@ class Hosts:
         """As `after`, of this image of the state."""
         place = self.locals[local].place
         outcomes: list[Outcome] = []
+        if isinstance(happening, Die):
+            left = self.locals[local].facts.gone & {self._settings[place].peer}
+            return (Outcome(self.dead(place, left), ()),)
+        if not image:
+            return ()
         for high in (False, True):
             node = self._shared.load(image)
             node.chance.high, node.chance.asked = high, False
             sent: list[Packet] = []
             try:
-                if not _Driver(node, place, sent, self._settings[place]).happens(happening):
+                driver = _Driver(node, place, sent, self._settings[place])
+                if not driver.happens(happening):
                     return ()
+                if self._quick_disks:
+                    driver.sync()
                 outcome = Outcome(self._number(place, node), self._numbered(sent))
             except Broken as error:
                 outcome = Outcome(local, (), str(error))
@@ -256,14 +296,18 @@ class _Driver:
                 self._advance()
             case Wait(ms):
                 return self._wait(ms)
-            case Say(nth, ask):
-                return self._ask(nth, ask)
+            case Say(nth, ask, dead):
+                return self._ask(nth, ask, dead)
             case Crash(finished):
                 if finished:
                     self._write()
                 self.restart()
             case Relink(other):
                 self._relink(other)
+            case Mourn(other, peer):
+                self._mourn(other, peer)
+            case Die():
+                raise AssertionError("nothing is left that it could happen to")
         self._look()
         return True
 
@@ -278,10 +322,15 @@ class _Driver:
         node.stored = copied(node.stored)
         node.peer = Peer(self._settings, copied(node.stored), node.chance, node.now)
         self._take(node.peer.start(node.now))
-        while node.writing:
+        self.sync()
+
+    def sync(self) -> None:
+        """Until nothing waits for the disk."""
+        while self._node.writing:
             self._write()
-            node.outbox.committed()
+            self._node.outbox.committed()
             self._advance()
+        self._look()
 
     def _wait(self, ms: int) -> bool:
         node = self._node
@@ -292,7 +341,7 @@ class _Driver:
         self._look()
         return True
 
-    def _ask(self, nth: int, ask: Ask) -> bool:
+    def _ask(self, nth: int, ask: Ask, dead: tuple[str, ...]) -> bool:
         node = self._node
         match ask:
             case LetGo(holder, answer):
@@ -306,10 +355,12 @@ class _Driver:
                 if request not in node.open:
                     return False
                 node.gone = (*node.gone, holder)
+                node.open = tuple(number for number in node.open if number != request)
                 self._take(node.peer.step(Cancelled(request), node.now))
             case _:
+                verb = RemovePeers(dead, PATIENCE_MS) if isinstance(ask, RemoveDead) else ask
                 node.open = (*node.open, nth)
-                self._take(node.peer.step(Asked(nth, ask), node.now))
+                self._take(node.peer.step(Asked(nth, verb), node.now))
         self._look()
         return True
 
@@ -321,6 +372,16 @@ class _Driver:
         node.links_made += 1
         node.links[other] = node.links_made
         self._take(node.peer.step(LinkUp(node.links_made, "", f"192.0.2.{other + 1}"), node.now))
+
+    def _mourn(self, other: int, peer: str) -> None:
+        node = self._node
+        link = node.links.pop(other, None)
+        if link is not None:
+            self._take(node.peer.step(LinkDown(link, "connection reset"), node.now))
+        members = node.peer._state.members
+        known = members.get(peer)
+        if known is not None:
+            members.merge(known._replace(health=Health.DEAD), node.now)
 
     def _write(self) -> None:
         node = self._node
@@ -417,6 +478,10 @@ def _facts(node: Node, settings: Settings) -> Facts:
         View(peer.cluster, peer.possessed(), _leased(peer.leases)),
         View(reborn.cluster, reborn.possessed(), _leased(node.stored.leases)),
         frozenset(node.stored.members),
+        frozenset(member.peer for member in peer._state.members.all() if member.standing.gone),
+        tuple(peer.ring.segments()) if peer.ring is not None else (),
+        frozenset(peer._state.pledges),
+        bool(node.open),
     )
 
 

@@ -15,12 +15,13 @@ from typing import NamedTuple
 
 from ringipam.claim import Claim, Segment
 from ringipam.core.durable import Membered, Stored
+from ringipam.core.settings import name_of
 from ringipam.messages import Standing
 from ringipam.ring.ring import Ring
 from sim.checkers.possession import overlap
-from sim.explore.node import Commit, Crash, Deliver, Facts, Happening, Hosts, Relink, Say, View, Wait
+from sim.explore.node import Commit, Crash, Deliver, Die, Facts, Happening, Hosts, Mourn, Relink, Say, View, Wait
 from sim.explore.telling import Step, describe
-from sim.explore.worlds import World, settings
+from sim.explore.worlds import RETRY_MS, RemoveDead, World, settings
 
 SETTLE_ROUNDS = 3
 PROGRESS_S = 2.0
@@ -40,6 +41,8 @@ class Left(NamedTuple):
     copies: int
     links: int
     """How many of the late links stand."""
+    dead: tuple[int, ...] = ()
+    """Who is no more, in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +86,14 @@ class Search:
         self._world = world
         self._progress = progress
         self._places = range(len(world.parts))
-        self.hosts = Hosts([settings(world, place) for place in self._places])
+        self.hosts = Hosts([settings(world, place) for place in self._places], quick_disks=world.quick_disks)
         self._flights: dict[tuple[int, ...], int] = {(): 0}
         self._packets_of: list[tuple[int, ...]] = [()]
         self._moves: dict[tuple[int, int, tuple[int, ...]], int] = {}
         self._lefts: dict[Left, int] = {}
         self._left_of: list[Left] = []
         self._verdicts: dict[tuple[int, int], str] = {}
+        self._endings: dict[State, str] = {}
         self._delivers: list[Deliver] = []
         self._numbers: dict[State, int] = {}
         self._states: list[State] = []
@@ -147,18 +151,35 @@ class Search:
     def _root(self) -> State:
         """All hosts are up and linked, and what they have to say to each other at first has been said."""
         world = self._world
-        locals_ = [self.hosts.begin(place, self._disk(place)) for place in self._places]
+        dead = tuple(place for place in self._places if world.parts[place].dead)
+        locals_ = [
+            self.hosts.dead(place) if place in dead else self.hosts.begin(place, self._disk(place))
+            for place in self._places
+        ]
         waiting: list[int] = []
-        for one, other in combinations(self._places, 2):
+        for one, other in combinations(self._living(dead), 2):
             if (one, other) not in (*world.late_links, *world.no_links):
                 self._link(locals_, waiting, one, other)
+        for place in self._living(dead):
+            self._mourn(locals_, waiting, place, dead)
+        self._settle(locals_, waiting, dead, 1_000)
+        none = tuple(0 for _ in self._places)
+        return (*locals_, 0, self._left(Left(none, none, 0, 0, 0, dead)))
+
+    def _settle(self, locals_: list[int], waiting: list[int], dead: tuple[int, ...], ms: int) -> None:
+        """Time passes, so much in each round, and nothing strikes."""
         self._calm(locals_, waiting)
         for _ in range(SETTLE_ROUNDS):
-            for place in self._places:
-                self._happen(locals_, waiting, place, Wait(1_000))
+            for place in self._living(dead):
+                self._happen(locals_, waiting, place, Wait(ms))
             self._calm(locals_, waiting)
-        none = tuple(0 for _ in self._places)
-        return (*locals_, 0, self._left(Left(none, none, 0, 0, 0)))
+
+    def _living(self, dead: tuple[int, ...]) -> list[int]:
+        return [place for place in self._places if place not in dead]
+
+    def _mourn(self, locals_: list[int], packets: list[int], place: int, dead: tuple[int, ...]) -> None:
+        for other in dead:
+            self._happen(locals_, packets, place, Mourn(other, self._world.peers[other]))
 
     def _disk(self, place: int) -> Stored:
         world = self._world
@@ -225,10 +246,18 @@ class Search:
         world = self._world
         for place in self._places:
             part = world.parts[place]
+            if place in used.dead:
+                continue
             nth = used.asked[place]
             if nth < len(part.asks) and (world.requests is None or sum(used.asked) < world.requests):
                 left = self._left(used._replace(asked=_one_more(used.asked, place)))
-                yield from self._outcomes(state, place, Say(nth, part.asks[nth]), flight, left)
+                if not isinstance(part.asks[nth], RemoveDead):
+                    yield from self._outcomes(state, place, Say(nth, part.asks[nth]), flight, left)
+                elif used.dead:
+                    say = Say(nth, part.asks[nth], tuple(world.peers[other] for other in used.dead))
+                    yield from self._outcomes(state, place, say, flight, left)
+            if part.dies and used.dead.count(place) == 0 and self._died(used) < world.deaths:
+                yield self._dies(state, place, used)
             if used.waits[place] < part.waits:
                 left = self._left(used._replace(waits=_one_more(used.waits, place)))
                 for ms in world.waits_ms:
@@ -253,6 +282,24 @@ class Search:
             sent = self._moved(flight, -1, outcome.sent) if outcome.sent else flight
             yield step, (*state[:place], outcome.local, *state[place + 1 : -2], sent, left)
 
+    def _died(self, used: Left) -> int:
+        return sum(1 for place in used.dead if not self._world.parts[place].dead)
+
+    def _dies(self, state: State, place: int, used: Left) -> tuple[Step, State]:
+        """With it goes all that is on its links; what it has told is known where it has arrived, or on another's."""
+        locals_ = list(state[:-2])
+        step = Step(place, Die())
+        packets = [number for number in self._packets_of[state[-2]] if not self._touches(number, place)]
+        dead = tuple(sorted((*used.dead, place)))
+        try:
+            self._happen(locals_, packets, place, Die())
+            for other in self._living(dead):
+                self._mourn(locals_, packets, other, (place,))
+        except _Found as found:
+            raise _Found(found.text, step) from None
+        left = self._left(used._replace(dead=dead))
+        return step, (*locals_, self._flight(tuple(sorted(packets))), left)
+
     def _crashed(self, state: State, place: int, crash: Crash, left: int) -> tuple[Step, State]:
         """A host crashes and is up again at once; what was under way on its links is lost, and they stand anew.
 
@@ -261,9 +308,11 @@ class Search:
         locals_ = list(state[:-2])
         step = Step(place, crash)
         packets = [number for number in self._packets_of[state[-2]] if not self._touches(number, place)]
+        dead = self._left_of[left].dead
         try:
             self._happen(locals_, packets, place, crash)
-            for other in self._places:
+            self._mourn(locals_, packets, place, dead)
+            for other in self._living(dead):
                 if other != place and self._stands(place, other, self._left_of[left].links):
                     self._link(locals_, packets, place, other)
         except _Found as found:
@@ -305,6 +354,58 @@ class Search:
                 raise _Found(verdict, step)
         for newcomer in self._world.newcomers:
             self._witnessed(state, newcomer, step)
+        if self._world.ends_well and not self._packets_of[state[-2]]:
+            self._ends_well(state, step)
+
+    def _ends_well(self, state: State, step: Step | None) -> None:
+        """From where nothing is on its way: if nothing more strikes, whatever was begun ends, and nobody who is gone
+        owns anything any more; whatever somebody owns who is there, it possesses."""
+        dead = self._left_of[state[-1]].dead
+        locals_: list[int] = list(state[:-2])
+        waiting: list[int] = []
+        if any(self.hosts.locals[local].writing for local in locals_):
+            return
+        found = self._endings.get(state[:-2])
+        if found is None:
+            try:
+                self._settle(locals_, waiting, dead, RETRY_MS)
+                for _ in range(SETTLE_ROUNDS):
+                    self._exchange(locals_, waiting, dead)
+                found = self._stranded(locals_, dead)
+            except _Found as broken:
+                found = f"if nothing more happens: {broken.text}"
+            self._endings[state[:-2]] = found
+        if found:
+            raise _Found(found, step)
+
+    def _exchange(self, locals_: list[int], waiting: list[int], dead: tuple[int, ...]) -> None:
+        """All links stand anew, with the exchange of news that this brings."""
+        for one, other in combinations(self._living(dead), 2):
+            if self._stands(one, other, len(self._world.late_links)):
+                self._link(locals_, waiting, one, other)
+                self._calm(locals_, waiting)
+
+    def _stranded(self, locals_: list[int], dead: tuple[int, ...]) -> str:
+        """What is wrong with such an end. While somebody dead is not removed, whatever needs its word may wait."""
+        world = self._world
+        facts = {place: self.hosts.locals[locals_[place]].facts for place in self._living(dead)}
+        gone = frozenset().union(*(self.hosts.locals[local].facts.gone for local in locals_))
+        waiting = any(world.peers[place] not in gone for place in dead)
+        if len({fact.ring for fact in facts.values()}) > 1:
+            return "if nothing more happens, rings stay different"
+        for place, fact in facts.items():
+            for start, end, claim in fact.ring:
+                held = sum(max(0, min(end, hi) - max(start, lo)) for lo, hi in fact.memory.owned)
+                if claim.owner in gone:
+                    return f"{world.universe.text(start)} is stranded: its owner {name_of(claim.owner)} is gone"
+                if claim.owner == world.peers[place] and held < end - start and not waiting:
+                    return f"{world.names[place]} owns {world.universe.text(start)} and never possesses it"
+        for place, fact in facts.items():
+            if fact.asked and not waiting:
+                return f"if nothing more happens, somebody waits at {world.names[place]} for ever"
+            if fact.bound - gone and not waiting:
+                return f"if nothing more happens, {world.names[place]} stays bound to a removal"
+        return ""
 
     def _compared(self, one: int, other: int, local: int, other_local: int) -> str:
         """What two hosts may not both believe, in memory or on disk, as if either restarted now."""

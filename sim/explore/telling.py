@@ -6,10 +6,11 @@ from enum import Enum
 from typing import NamedTuple
 
 from ringipam.claim import Segment
-from ringipam.core.events import Allocate, ClaimAddress
+from ringipam.core.events import Allocate, ClaimAddress, Leave
+from ringipam.core.settings import name_of
 from ringipam.messages import Envelope, Message, Rest
-from sim.explore.node import Commit, Crash, Deliver, Happening, Relink, Say, Wait
-from sim.explore.worlds import Ask, GoAway, LetGo, World
+from sim.explore.node import Commit, Crash, Deliver, Die, Happening, Mourn, Relink, Say, Wait
+from sim.explore.worlds import Ask, GoAway, LetGo, RemoveDead, World
 
 
 class Step(NamedTuple):
@@ -31,6 +32,8 @@ def describe(world: World, step: Step) -> str:
             return f"{name}: wakes, as something is due{note}"
         case Wait(ms):
             return f"{name}: {ms} ms pass{note}"
+        case Say(_, RemoveDead(), dead):
+            return f"{name}: remove {' and '.join(map(name_of, dead))}{note}"
         case Say(_, ask):
             return f"{name}: {_ask(world, ask)}{note}"
         case Crash(finished):
@@ -38,6 +41,10 @@ def describe(world: World, step: Step) -> str:
             return f"{name}: crashes{how} and restarts"
         case Relink(other):
             return f"{name} and {world.names[other]} are linked"
+        case Mourn(other, _):
+            return f"{name} notices that {world.names[other]} is dead"
+        case Die():
+            return f"{name} stops for good"
 
 
 def _ask(world: World, ask: Ask) -> str:
@@ -50,6 +57,8 @@ def _ask(world: World, ask: Ask) -> str:
             return f"release {holder}, lease number {nth + 1} of those it was told of"
         case GoAway(holder, _):
             return f"the caller of {holder} goes away"
+        case Leave():
+            return "leave"
         case _:
             return repr(ask)
 
@@ -69,7 +78,8 @@ def _value(world: World, names: dict[str, str], value: object) -> str:
     match value:
         case Segment(start, end, claim):
             owner = names.get(claim.owner, "nobody")
-            return f"{_range(world, start, end)} is {owner}'s, version {claim.version}"
+            epoch = f"epoch {claim.epoch}, " if claim.epoch else ""
+            return f"{_range(world, start, end)} is {owner}'s, {epoch}version {claim.version}"
         case Rest(start, end, left):
             return f"{_range(world, start, end)} rests for {left} ms"
         case tuple():

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ringipam.address import Cidr, parse_cidr
 from ringipam.config import parse_init
-from ringipam.core.events import Allocate, ClaimAddress, Prime, Verb
+from ringipam.core.events import Allocate, ClaimAddress, Leave, Prime, Verb
 from ringipam.core.settings import Settings
 
 NEVER_MS = 1_000_000_000
@@ -31,7 +31,12 @@ class GoAway:
     nth: int
 
 
-Ask = Verb | LetGo | GoAway
+@dataclass(frozen=True, slots=True)
+class RemoveDead:
+    """An operator removes all who are dead at that moment."""
+
+
+Ask = Verb | LetGo | GoAway | RemoveDead
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,10 @@ class Part:
     waits: int = 0
     """How often on a path its time may pass."""
     ringless: bool = False
+    dead: bool = False
+    """It owned something, and was gone for good before anything else happened; all the others know."""
+    dies: bool = False
+    """It may stop for good; all the others notice at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +77,16 @@ class World:
     late_links: tuple[tuple[int, int], ...] = ()
     """Links that do not stand at first; every other pair is linked."""
     no_links: tuple[tuple[int, int], ...] = ()
+    quick_disks: bool = False
+    """Commits take no time: fewer orders of events, so that longer ways are explored."""
+    deaths: int = 0
+    """At most so many of those that may die do."""
     newcomers: tuple[int, ...] = ()
     """Peers of which two others must know durably before they possess anything (safety.md S4)."""
     anti_entropy_ms: int = NEVER_MS
     election_ms: int = 1_000
+    ends_well: bool = False
+    """Wherever all is quiet: if nothing more happens, removals end, and no address is stranded."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -89,6 +104,11 @@ def allocate(holder: str) -> Allocate:
 def claim(holder: str, last: int, length: int) -> ClaimAddress:
     return ClaimAddress(holder, 4, FIRST + last, length, PATIENCE_MS)
 
+
+REMOVE = RemoveDead()
+LEAVE = Leave(PATIENCE_MS)
+RETRY_MS = 4_000
+"""Whatever a removal or a leaver waits for before it tries again is over by then."""
 
 TWO = parse_cidr("10.0.0.0/30")
 """Two addresses to issue, .1 and .2."""
@@ -249,6 +269,149 @@ WORLDS = (
         late_links=((0, 2),),
         no_links=((1, 2),),
         newcomers=(2,),
+    ),
+    World(
+        "removal",
+        "the owner of all is dead; two remove it at the same moment",
+        TWO,
+        (
+            Part(asks=(REMOVE,), waits=1),
+            Part(asks=(REMOVE,), waits=1),
+            Part(owns=((0, 4),), dead=True),
+        ),
+        depth=40,
+        waits_ms=(RETRY_MS,),
+        ends_well=True,
+    ),
+    World(
+        "removal-and-crash",
+        "the same, and one of them crashes",
+        TWO,
+        (
+            Part(asks=(REMOVE,), waits=1),
+            Part(asks=(REMOVE,)),
+            Part(owns=((0, 4),), dead=True),
+        ),
+        depth=40,
+        waits_ms=(RETRY_MS,),
+        crashes=1,
+        ends_well=True,
+    ),
+    World(
+        "removal-among-three",
+        "the same with a third member, that promises one of them; one of the three crashes",
+        TWO,
+        (
+            Part(asks=(REMOVE,), waits=1),
+            Part(asks=(REMOVE,)),
+            Part(),
+            Part(owns=((0, 4),), dead=True),
+        ),
+        depth=14,
+        waits_ms=(RETRY_MS,),
+        crashes=1,
+        quick_disks=True,
+        ends_well=True,
+    ),
+    World(
+        "removal-upon-removal",
+        "a coordinator dies, perhaps with a grant from its takeover on its way over a relay; then both are removed",
+        TWO,
+        (
+            Part(asks=(REMOVE,), dies=True),
+            Part(asks=(allocate("b1"), REMOVE)),
+            Part(),
+            Part(owns=((0, 4),), dead=True),
+        ),
+        depth=20,
+        deaths=1,
+        no_links=((0, 1),),
+        quick_disks=True,
+        ends_well=True,
+    ),
+    World(
+        "three-coordinators",
+        "of three that remove the dead, one after the other dies",
+        TWO,
+        (
+            Part(asks=(REMOVE,), dies=True),
+            Part(asks=(REMOVE,), dies=True),
+            Part(asks=(REMOVE,)),
+            Part(owns=((0, 4),), dead=True),
+        ),
+        depth=40,
+        deaths=2,
+        ends_well=True,
+    ),
+    World(
+        "late-grant",
+        "the owner dies, and what it granted is on its way over a relay while it is removed; the new owner crashes",
+        TWO,
+        (
+            Part(asks=(REMOVE,)),
+            Part(asks=(allocate("b1"),)),
+            Part(owns=((0, 4),), dies=True),
+        ),
+        depth=40,
+        crashes=1,
+        crashing=(1,),
+        deaths=1,
+        no_links=((1, 2),),
+        ends_well=True,
+    ),
+    World(
+        "late-grant-known",
+        "the same, and whoever removes the owner has heard from it whose the address is",
+        TWO,
+        (
+            Part(asks=(claim("a1", 2, 30), GoAway("a1", 0), REMOVE)),
+            Part(asks=(claim("b1", 2, 30),)),
+            Part(owns=((0, 4),), dies=True),
+        ),
+        depth=40,
+        deaths=1,
+        no_links=((1, 2),),
+        quick_disks=True,
+        ends_well=True,
+    ),
+    World(
+        "leave",
+        "a host leaves while space is granted to it; when it has left it is no more",
+        TWO,
+        (
+            Part(owns=((0, 2),), asks=(claim("a1", 2, 30), GoAway("a1", 0), LEAVE), dies=True),
+            Part(owns=((2, 4),)),
+        ),
+        depth=40,
+        deaths=1,
+        ends_well=True,
+    ),
+    World(
+        "leave-and-crash",
+        "the same, and one of them crashes",
+        TWO,
+        (
+            Part(owns=((0, 2),), asks=(claim("a1", 2, 30), GoAway("a1", 0), LEAVE), waits=1),
+            Part(owns=((2, 4),)),
+        ),
+        depth=40,
+        waits_ms=(RETRY_MS,),
+        crashes=1,
+        ends_well=True,
+    ),
+    World(
+        "two-leave",
+        "of three hosts two leave at once",
+        TWO,
+        (
+            Part(owns=((0, 2),), asks=(LEAVE,), waits=1),
+            Part(owns=((2, 4),), asks=(LEAVE,), waits=1),
+            Part(),
+        ),
+        depth=40,
+        waits_ms=(RETRY_MS,),
+        quick_disks=True,
+        ends_well=True,
     ),
 )
 BY_NAME = {world.name: world for world in WORLDS}

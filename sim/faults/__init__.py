@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from ringipam.core.rng import Rng
 from sim.cluster import World
-from sim.faults import clocks, disks, moments, network, operators, processes
+from sim.faults import clocks, departures, disks, mistakes, moments, network, operators, processes
 from sim.faults.fault import Fault, Kind
 
 __all__ = ["KINDS", "Fault", "draw", "schedule"]
@@ -22,6 +22,8 @@ KINDS: dict[str, Kind] = {
     **clocks.KINDS,
     **disks.KINDS,
     **operators.KINDS,
+    **departures.KINDS,
+    **mistakes.KINDS,
 }
 
 

@@ -46,7 +46,7 @@ def _lost_disk(world: World, fault: Fault) -> bool:
 
 def _foreign_ring(world: World, fault: Fault) -> bool:
     """A host that has formed a ring of its own is told to join."""
-    if "foreign" in world.hosts or world.lost_peers or not ring_everywhere(world):
+    if "foreign" in world.hosts or world.lost_peers or world.doubts.lapses or not ring_everywhere(world):
         return False
     host = world.add_host("foreign", "alone", list(world.hosts))
     host.stranger = True

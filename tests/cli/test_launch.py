@@ -230,6 +230,8 @@ def test_a_client_that_waits_does_not_keep_the_daemon_from_ending(launch: Launch
         ["--iprange", "10.32.0.0/12", "--socket-mode", "0066"],
         ["--iprange", "10.32.0.0/12", "--socket-mode", "rw"],
         ["--iprange", "10.32.0.0/12", "--socket-group", "no such group"],
+        ["--iprange", "10.32.0.0/12", "--socket-group", "4294967295"],
+        ["--iprange", "10.32.0.0/12", "--socket-group", "9" * 5000],
         ["--iprange", "10.32.0.0/12", "--socket", "http://host:1"],
         ["--iprange", "10.32.0.0/12", "--listen", "0.0.0.0:6783"],
         ["--iprange", "10.32.0.0/12", "--init", "sometimes"],

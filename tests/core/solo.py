@@ -15,6 +15,7 @@ from ringipam.core.events import (
     Effect,
     Event,
     Leased,
+    LinkDown,
     LinkUp,
     Persist,
     Received,
@@ -109,6 +110,10 @@ class Solo:
         said = self.peer.cluster if cluster is None else cluster
         hello = Hello(1, 1, peer, universe or self.universe, said, f"{peer}:6783", 1, False, 1)
         return self.step(Received(link, hello))
+
+    def lose(self, peer: str) -> list[Effect]:
+        """The link to `peer` breaks."""
+        return self.step(LinkDown(self._links[peer], "connection reset"))
 
     def hear(self, peer: str, body: Body, *, cluster: str | None = None, universe: str | None = None) -> list[Body]:
         """What the peer answers to a message of `peer`."""

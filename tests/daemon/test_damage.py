@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 import subprocess
-import time
-from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from process import Daemon
-
-from ringipam import Client, Lease, StoreError
 
 
 def digest_of(directory: Path) -> dict[str, bytes]:
@@ -85,63 +79,3 @@ def test_a_port_in_use_is_named(daemon: Daemon) -> None:
         daemon.options = ("--listen", endpoint)
 
         assert endpoint in daemon.refuses_to_start()
-
-
-@pytest.mark.root
-def test_a_full_disk_refuses_new_work_keeps_what_is_and_recovers_when_there_is_room(
-    daemon: Daemon, tmp_path: Path
-) -> None:
-    mount = tmp_path / "data"
-    mount.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(mount)], check=True)
-    try:
-        client = daemon.start()
-        kept = client.allocate("kept")
-        filler = mount / "filler"
-        _fill(filler)
-
-        confirmed = [kept, *_allocate_until_refused(client)]
-        assert client.lookup("kept") == [kept]
-        assert sorted(client.leases(), key=by_number) == sorted(confirmed, key=by_number)
-        status = client.status()
-        assert (status["state"], status["serving"], status["leases"]) == ("refusing", False, len(confirmed))
-        assert "the disk is full" in str(status["reason"])
-        with pytest.raises(StoreError):
-            client.release("kept")
-
-        filler.unlink()
-        lease = _allocate_until_it_works(client)
-        assert client.lookup("after") == [lease]
-        assert client.lookup("kept") == [kept]
-        client.close()
-        assert daemon.stop() == 0
-    finally:
-        if daemon.process is not None and daemon.process.poll() is None:
-            daemon.kill()
-        subprocess.run(["umount", str(mount)], check=True)
-        shutil.rmtree(mount)
-
-
-def by_number(lease: Lease) -> str:
-    return lease.lease
-
-
-def _fill(filler: Path) -> None:
-    with suppress(OSError), filler.open("wb", buffering=0) as file:
-        while True:
-            file.write(b"x" * 4096)
-
-
-def _allocate_until_refused(client: Client) -> Iterator[Lease]:
-    with suppress(StoreError):
-        for number in range(10_000):
-            yield client.allocate(f"c{number}")
-
-
-def _allocate_until_it_works(client: Client) -> Lease:
-    for _ in range(200):
-        try:
-            return client.allocate("after")
-        except StoreError:
-            time.sleep(0.1)
-    raise AssertionError("the node did not recover within 20 s")

@@ -51,7 +51,7 @@ def _check_outcome(status: int, said: str, *, helped: bool) -> None:
         assert not said or helped, said
 
 
-def _would_run(config: Config) -> None:
+def _would_run(config: Config) -> int:
     """All that is derived of a configuration before a socket or a directory is opened."""
     parse_endpoint(config.listen_on)
     parse_init(config.init, config.peers)
@@ -62,6 +62,7 @@ def _would_run(config: Config) -> None:
     overlaps(config)
     for path in (config.data_dir, config.socket, config.password_file):
         assert path is None or "\0" not in str(path), path
+    return 0
 
 
 def _memory() -> str | None:

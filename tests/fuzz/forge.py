@@ -30,14 +30,23 @@ KINDS: tuple[type, ...] = (
 
 
 class Forge:
-    """Draws from `rng` alone; `within` is where most addresses lie, `peers` those who are mostly spoken of."""
+    """Draws from `rng` alone; `within` is where most addresses lie, `peers` those who are mostly spoken of.
 
-    def __init__(self, rng: Random, within: Range, peers: Sequence[str], mark: bytes) -> None:
+    `heard` are bodies whose fields are repeated now and then: numbers, ballots and salts that somebody waits for.
+    """
+
+    def __init__(
+        self, rng: Random, within: Range, peers: Sequence[str], mark: bytes, heard: Sequence[Any] = ()
+    ) -> None:
         self._rng = rng
         self._within = within
         self._peers = list(peers)
         self._mark = mark
         self._width = 0
+        self._heard: dict[str, list[Any]] = {}
+        for body in heard:
+            for name in _hints(type(body)):
+                self._heard.setdefault(name, []).append(getattr(body, name))
 
     def message(self) -> Message:
         """One that a peer may send, as far as the codec can tell."""
@@ -50,7 +59,7 @@ class Forge:
             try:
                 if decode(encode(made)) == made:
                     return made
-            except (PeerError, OverflowError, TypeError):
+            except (PeerError, OverflowError, TypeError, AttributeError, ValueError):
                 continue  # a combination that this kind does not allow
         raise AssertionError(f"no {kind.__name__} in {TRIES} tries: teach the forge what its fields may hold")
 
@@ -89,6 +98,8 @@ class Forge:
 
     def _record(self, kind: type) -> Any:
         values = {name: self._value(hint, name) for name, hint in _hints(kind).items()}
+        for name in [name for name in values if name in self._heard and self._rng.random() < 0.5]:
+            values[name] = self._rng.choice(self._heard[name])  # of another type at times: then it is no message
         if {"start", "end"} <= set(values):
             values["start"], values["end"] = sorted((self._address(), self._address()))
         return kind(**values)
@@ -109,6 +120,8 @@ class Forge:
         return self._rng.choice((0, 1 << 32, 1 << 63, codec.ADDRESS_MAX, self._rng.getrandbits(128)))
 
     def _int(self, name: str) -> int:
+        if name == "prefix_len":
+            return self._rng.randrange(33)
         small = self._rng.choice((0, 1, 2, 3, 7, self._rng.randrange(1000), 1 << 20))
         return self._rng.choice((small, small, small, messages.COUNTER_MAX, codec.COUNT_MAX, self._address()))
 
@@ -131,12 +144,17 @@ class Forge:
     def _datetime(self, name: str) -> datetime:
         return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=self._rng.randrange(1 << 33))
 
-    def _ip(self, name: str) -> Any:
+    def _v4(self, name: str) -> ipaddress.IPv4Address:
         return ipaddress.IPv4Address(self._rng.getrandbits(32))
 
-    def _network(self, name: str) -> Any:
-        length = self._rng.randrange(33)
-        return ipaddress.IPv4Network((self._rng.getrandbits(32), length), strict=False)
+    def _v6(self, name: str) -> ipaddress.IPv6Address:
+        return ipaddress.IPv6Address(self._rng.getrandbits(128))
+
+    def _network_v4(self, name: str) -> ipaddress.IPv4Network:
+        return ipaddress.IPv4Network((self._v4(name), self._rng.randrange(33)), strict=False)
+
+    def _network_v6(self, name: str) -> ipaddress.IPv6Network:
+        return ipaddress.IPv6Network((self._v6(name), self._rng.randrange(129)), strict=False)
 
 
 _SIMPLE: dict[Any, Any] = {
@@ -146,15 +164,15 @@ _SIMPLE: dict[Any, Any] = {
     bool: lambda forge, name: forge._rng.random() < 0.5,
     NoneType: lambda forge, name: None,
     datetime: Forge._datetime,
-    ipaddress.IPv4Address: Forge._ip,
-    ipaddress.IPv6Address: Forge._ip,
-    ipaddress.IPv4Network: Forge._network,
-    ipaddress.IPv6Network: Forge._network,
+    ipaddress.IPv4Address: Forge._v4,
+    ipaddress.IPv6Address: Forge._v6,
+    ipaddress.IPv4Network: Forge._network_v4,
+    ipaddress.IPv6Network: Forge._network_v6,
 }
 
 
 @cache
-def _hints(kind: type) -> dict[str, Any]:
+def _hints(kind: Any) -> dict[str, Any]:
     """The fields of a dataclass or a named tuple and their types."""
     hints = get_type_hints(kind)
     names = [field.name for field in fields(kind)] if is_dataclass(kind) else getattr(kind, "_fields", ())

@@ -17,8 +17,10 @@ from urllib.parse import quote, urlencode
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "core"))
 
+import trio
 from solo import Solo
 
+from ringipam.address import Address, parse_address
 from ringipam.core.durable import Stored
 from ringipam.core.events import Answer, Cancelled, DialFailed, Verb
 from ringipam.errors import RequestTimeoutError, RingIpamError
@@ -39,6 +41,10 @@ class Served:
         self.solo = Solo(UNIVERSE)
         self.solo.allocate("c1")
         self.solo.allocate("c2")
+
+    async def history(self, address: str | Address) -> dict[str, object]:
+        parse_address(str(address))
+        return {"address": str(address), "history": []}
 
     async def ask(self, verb: Verb) -> Answer:
         solo = self.solo
@@ -66,6 +72,10 @@ ROUTES = Api(Served(), Solo(UNIVERSE).settings.universe, "0").routes
 
 def check(data: bytes) -> None:
     """Send `data` to a node of one."""
+    trio.run(_check, data)
+
+
+async def _check(data: bytes) -> None:
     served = Served()
     api = Api(served, served.solo.settings.universe, "0")
     handle = loopback_only(api.handle)
@@ -75,13 +85,13 @@ def check(data: bytes) -> None:
             parser.feed(data[at : at + CHUNK])
     for request in parser.complete:
         before = served.durable()
-        answer = _finished(handle(request))
+        answer = await handle(request)
         _check_answer(request, answer)
         if answer.status >= 400:
             assert served.durable() == before, (request, answer, "changed something")
     served.fail_dials()
     for path in ("/v1/status", "/v1/peers", "/metrics"):
-        answer = _finished(api.handle(Request("GET", path, "", {}, b"", True)))
+        answer = await api.handle(Request("GET", path, "", {}, b"", True))
         assert answer.status == 200, (path, answer)
 
 
@@ -92,16 +102,6 @@ def _check_answer(request: Request, answer: Response) -> None:
     assert sent.startswith(b"HTTP/1.1 %d " % answer.status)
     if answer.content_type == "application/json" and answer.status != 204:
         json.loads(answer.body)
-
-
-def _finished(answering: Any) -> Response:
-    """Drive a handler that never has to wait."""
-    try:
-        answering.send(None)
-    except StopIteration as done:
-        response: Response = done.value
-        return response
-    raise AssertionError("a handler waits for something that nobody will do")
 
 
 # ── requests that are nearly right ────────────────────────────────────────────────────────────────

@@ -9,6 +9,7 @@ import random
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "core"))
 
@@ -17,12 +18,13 @@ from solo import ME, Solo, request
 from spoil import spoiled
 
 from ringipam.address import Range
+from ringipam.claim import Claim
 from ringipam.codec import decode, encode
-from ringipam.core.events import Allocate, Asked, LinkDown, Persist, Received, Show
+from ringipam.core.events import Allocate, Asked, ClaimAddress, Leases, LinkDown, Persist, Received, Show
 from ringipam.core.peer import Peer
 from ringipam.core.rng import Rng
 from ringipam.errors import PeerError
-from ringipam.messages import Message
+from ringipam.messages import Introduced, Message
 
 STRANGER = "b.00000000bbbb"
 HONEST = "c.00000000cccc"
@@ -37,14 +39,25 @@ def _with_ring(universe: str) -> Solo:
     solo.meet(HONEST)
     solo.meet(STRANGER)
     solo.hear(HONEST, request(1, solo))
+    solo.hear(STRANGER, Introduced(HONEST))  # now the newcomer gets its grant
+    solo.ask(Leases(cluster=True))
+    solo.ask(ClaimAddress("c3", solo.settings.universe.family, _granted_to(solo, HONEST), 24, 60_000))
     return solo
+
+
+def _granted_to(solo: Solo, peer: str) -> int:
+    """An address that `peer` owns, so that a claim of it must wait for its word."""
+    ring = solo.peer.ring
+    assert ring is not None
+    return ring.ranges_of(peer)[0].start + 1
 
 
 def _electing() -> Solo:
     solo = Solo(init=None, dial=("b:1", "c:1"))
     solo.meet(HONEST, dialled="c:1")
     solo.meet(STRANGER, dialled="b:1")
-    solo.ask(Allocate("c1", None, 5_000))
+    solo.ask(Allocate("c1", None, 60_000))
+    solo.wait(1_000)
     return solo
 
 
@@ -52,6 +65,7 @@ def _observing() -> Solo:
     solo = Solo(init="observer")
     solo.meet(STRANGER, cluster="thering")
     solo.ask(Allocate("c1", None, 60_000))
+    solo.wait(1_000)
     return solo
 
 
@@ -99,7 +113,7 @@ class Attacked:
         assert again.possessed() == solo.peer.possessed(), "a restart possesses something else"
         assert dict(again.leases) == dict(solo.peer.leases)
 
-    def _claims(self) -> list[tuple[int, int, object]]:
+    def _claims(self) -> list[tuple[int, int, Claim]]:
         ring = self.solo.peer.ring
         if ring is None:
             return []
@@ -145,12 +159,12 @@ def forge_in(world: int, rng: random.Random) -> Forge:
     """One whose messages this world's peer takes for its own ring's."""
     if world % len(WORLDS) not in _SCENES:
         solo = WORLDS[world % len(WORLDS)]()
-        _SCENES[world % len(WORLDS)] = solo.settings.universe.range, solo.mark()
-    within, mark = _SCENES[world % len(WORLDS)]
-    return Forge(rng, within, (ME, STRANGER, HONEST), mark)
+        _SCENES[world % len(WORLDS)] = solo.settings.universe.range, solo.mark(), [body for _, body in solo.sent]
+    within, mark, heard = _SCENES[world % len(WORLDS)]
+    return Forge(rng, within, (ME, STRANGER, HONEST), mark, heard)
 
 
-_SCENES: dict[int, tuple[Range, bytes]] = {}
+_SCENES: dict[int, tuple[Range, bytes, list[Any]]] = {}
 
 
 def seeds() -> Iterator[bytes]:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import http_target
+import peer_target
 import pytest
 import schemathesis
 from hypothesis import given, settings
@@ -107,3 +108,16 @@ def test_bytes_that_are_no_request_are_answered_or_hung_up_on_and_change_nothing
     assert b"HTTP/1.1 500" not in said
     if not any(b"HTTP/1.1 %d" % status in said for status in (200, 201, 204)):
         assert node.durable() == before
+
+
+hostile = st.integers(0, 1 << 32).map(lambda seed: peer_target.mutate(b"", seed)[1:])
+
+
+@given(st.binary(max_size=300) | hostile)
+@settings(max_examples=10 * EXAMPLES or 100, **ALONE)
+def test_bytes_that_are_no_peers_are_hung_up_on_and_change_nothing(node: Node, sent: bytes) -> None:
+    before = node.durable()
+
+    node.says(sent, node.peer_port)
+
+    assert node.durable() == before

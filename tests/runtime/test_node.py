@@ -103,6 +103,17 @@ async def test_the_views_are_those_of_the_command_line(tmp_path: Path) -> None:
         assert await node.conflicts() == {"conflicts": []}
 
 
+async def test_the_history_of_an_address_is_read_beside_the_writer(tmp_path: Path) -> None:
+    async with open_node(alone(tmp_path)) as node:
+        await node.allocate("c1")
+        found = await node.history("10.32.0.9")
+        with pytest.raises(ringipam.RequestError, match="IPv4"):
+            await node.history("fd00::1")
+
+    assert found["address"] == "10.32.0.9"
+    assert isinstance(found["history"], list)
+
+
 async def test_an_error_in_the_block_arrives_as_itself(tmp_path: Path) -> None:
     with pytest.raises(LookupError, match="mine"):
         async with open_node(alone(tmp_path)):

@@ -220,6 +220,11 @@ async def test_a_host_that_is_not_ours_cannot_be_listened_on() -> None:
         await open_listeners("192.0.2.1:1")
 
 
+async def test_a_host_name_that_cannot_be_one_is_a_reason_not_to_listen() -> None:
+    with pytest.raises(RequestError, match=r"cannot listen on a\.\.b:0: .*label empty or too long"):
+        await open_listeners("a..b:0")
+
+
 # ── strangers ─────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import trio
 
-from ringipam.address import parse_subnet, to_address
+from ringipam.address import Address, parse_address, parse_subnet, to_address
 from ringipam.core.events import (
     Allocate,
     Answer,
@@ -68,6 +68,13 @@ class Book:
         if self.refusal is not None:
             raise self.refusal
         return self._answer(verb)
+
+    async def history(self, address: str | Address) -> dict[str, object]:
+        await trio.lowlevel.checkpoint()
+        if self.refusal is not None:
+            raise self.refusal
+        parse_address(str(address))
+        return {"address": str(address), "history": [HISTORY_LINE]}
 
     def _answer(self, verb: Verb) -> Answer:  # noqa: C901  # a line or two for each verb
         match verb:
@@ -170,6 +177,18 @@ class Book:
             "warnings": ["the clock went backwards"],
         }
 
+
+HISTORY_LINE: dict[str, object] = {
+    "at_ms": 1_795_251_600_000,
+    "first": "10.32.0.0",
+    "last": "10.39.255.255",
+    "before": "host1.3f9a",
+    "owner": "host2.77c1",
+    "epoch": 0,
+    "version": 4,
+    "writer": "host1.3f9a",
+    "source": "host1.3f9a",
+}
 
 VIEWS: dict[Show, dict[str, object]] = {
     Show.RING: {

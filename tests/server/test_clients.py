@@ -93,6 +93,7 @@ async def test_every_verb_does_what_the_nodes_does(client: Any, served: Book) ->
     assert (await client.ring())["cluster"] == "6f1c"
     assert (await client.peers())["peers"][0]["name"] == "host2"
     assert (await client.conflicts())["conflicts"][0]["first"] == "10.32.0.9"
+    assert (await client.history("10.32.0.9"))["history"][0]["owner"] == "host2.77c1"
     assert await client.release("c1", lease=lease.lease) == [lease]
     assert await client.release("c2", address=claimed.address) == [claimed]
     assert await client.lookup("c1") == []

@@ -127,3 +127,10 @@ def test_a_port_in_use_is_an_error_that_names_it() -> None:
         port = taken.getsockname()[1]
         with pytest.raises(RingIpamError, match=f"cannot listen on 127.0.0.1:{port}: Address already in use"):
             tcp_listener(f"127.0.0.1:{port}")
+
+
+@pytest.mark.parametrize("host", ["host.invalid", "x" * 70, "fe80::1%none"])
+def test_a_name_that_leads_nowhere_is_one_line(host: str) -> None:
+    with pytest.raises(RingIpamError, match="cannot listen on") as told:
+        tcp_listener(f"[{host}]:1" if ":" in host else f"{host}:1")
+    assert "\n" not in told.value.message

@@ -72,6 +72,7 @@ async def test_every_reference_leads_somewhere_and_every_name_is_unique(document
         ("get", "/v1/ring", None, None),
         ("get", "/v1/peers", None, None),
         ("get", "/v1/conflicts", None, None),
+        ("get", "/v1/history", "/v1/history?address=10.32.0.9", None),
         ("post", "/v1/prime", None, {}),
         ("get", "/readyz", None, None),
     ],

@@ -24,8 +24,9 @@ QUARANTINE_S = 5
 STEP_MS = 4_137
 """Out of step with the times of the protocol, so that nothing is looked at in the moment that it changes."""
 TIMEOUT_MS = 2_500
-GIVEN = ("peer", "universe")
-"""Facts that the runtime writes down and the simulator hands to its peers."""
+GIVEN = ("peer", "universe", "commit")
+"""Facts that the runtime writes down and the simulator hands to its peers; and how many commits there were, which hosts
+apart come to at times they draw."""
 
 
 @dataclass(frozen=True)
@@ -215,6 +216,9 @@ def state(stored: Stored, names: dict[str, str]) -> dict[str, str]:
         "acceptor": stored.acceptor,
         "answered": sorted(stored.answered.items()),
         "conflicts": sorted(stored.conflicts),
+        "pledges": sorted(stored.pledges.items()),
+        "rounds": sorted(stored.rounds.items()),
+        "suspended": sorted(stored.suspended.items()),
     }
     known = {**names, stored.meta.get("cluster", "no cluster"): "CLUSTER"}
     return {table: _renamed(repr(rows), known) for table, rows in tables.items()}

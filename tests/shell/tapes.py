@@ -10,16 +10,23 @@ from typing import Any
 
 import pytest
 
+from ringipam.address import Range
 from ringipam.core.durable import (
     Change,
     PutAcceptor,
     PutAnswered,
+    PutBoot,
     PutConflict,
     PutLease,
     PutMember,
     PutMeta,
+    PutPledge,
+    PutPoint,
+    PutPublished,
+    PutRound,
     PutTokens,
     Stored,
+    Suspensions,
 )
 from ringipam.core.events import Effect, Event
 from ringipam.core.outbox import Outbox, Visible
@@ -174,6 +181,12 @@ def as_changes(stored: Stored) -> tuple[Change, ...]:
     changes += [PutMember(peer, *member) for peer, member in stored.members.items()]
     changes += [PutAnswered(*item) for item in stored.answered.items()]
     changes += [PutConflict(conflict) for conflict in stored.conflicts.values()]
+    changes += [PutBoot(*item) for item in stored.boots.items()]
+    changes += [PutPublished(*item) for item in stored.published.items()]
+    changes += [PutPoint(*item) for item in stored.points.items()]
+    changes += [PutPledge(*item) for item in stored.pledges.items()]
+    changes += [PutRound(*item) for item in stored.rounds.items()]
+    changes.append(Suspensions((), tuple(Range(*item) for item in stored.suspended.items())))
     changes.append(PutTokens((), tuple(sorted(stored.tokens.items()))))
     changes.append(Rows((), tuple((start, end, until) for start, (end, until) in sorted(stored.quarantine.items()))))
     return (*changes, stored.acceptor) if isinstance(stored.acceptor, PutAcceptor) else tuple(changes)

@@ -6,7 +6,7 @@ import shutil
 import sqlite3
 from contextlib import suppress
 from datetime import UTC, datetime
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Network
 from pathlib import Path
 
 import pytest
@@ -55,12 +55,12 @@ def lease(number: int) -> Lease:
 
 CLAIM = Claim(0, 1, ME, ME)
 COMMITS: tuple[tuple[Change, ...], ...] = (
-    (PutMeta("peer", ME), PutMeta("universe", str(SUBNET))),
-    (PutMeta("cluster", "6f1c"), PutTokens((), tuple((START + 16 * i, CLAIM) for i in range(100)))),
+    (PutMeta("peer", ME), PutMeta("universe", str(SUBNET)), PutMeta("commit", "5")),
+    (PutMeta("cluster", "6f1c"), PutTokens((), tuple((START + 16 * i, Claim(0, i % 2, ME, ME)) for i in range(100)))),
     tuple(PutLease(lease(i)) for i in range(200)),
     (PutMember("host2.77c1", "host2:6783"), PutAnswered("host2.77c1", 4)),
     (PutAcceptor(Ballot(3, ME), Ballot(2, ME), Founding("6f1c", (ME,))),),
-    (Rows((), ((START + 9, START + 12, 1_800_000_000_000),)),),
+    (Rows((), ((START + 1000, START + 1003, 1_800_000_000_000),)),),
     (PutConflict(Conflict(START, START + 5, (ME,), 1_800_000_000_000, "host2.77c1")),),
     (PutBoot("n1", 1), PutPublished(1, 99), PutPoint("host2.77c1", Point("n7", 12, 77))),
     (PutPledge("host2.77c1", Pledge(7, ("host3.aaaa",))),),
@@ -390,4 +390,4 @@ def test_addresses_and_times_are_text_for_the_shell(directory: Path) -> None:
     db.close()
 
     assert row == ("c0", "10.32.0.1", "10.32.0.0/12", "2026-11-21T09:00:00Z", '{"a": "b"}')
-    assert rest == (str(IPv4Address(START + 9)), str(IPv4Address(START + 11)))
+    assert rest == ("10.32.3.232", "10.32.3.234")

@@ -9,7 +9,9 @@ from __future__ import annotations
 import random
 import shutil
 import sqlite3
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -98,6 +100,43 @@ def test_a_byte_that_was_changed_is_named_or_does_no_harm(tmp_path: Path, ending
     assert [message for message in said if f"{copy}/ringipam.db" not in message or "\n" in message] == []
     if file == "ringipam.db" and ending is stopped:
         assert len(said) > FLIPS // 4
+
+
+def test_a_copy_made_while_the_node_writes_is_a_state_that_was_committed_or_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its files are of different moments: the log may have been folded in between, and begun anew."""
+    monkeypatch.setattr("ringipam.store.store.CHECKPOINT_PAGES", 10)
+    store = Store.open(tmp_path / "running", 4)
+    store.commit([PutMeta("commit", "-1")])
+    enough = threading.Event()
+
+    def write() -> None:
+        number = 0
+        while not enough.is_set():
+            store.commit([PutLease(lease(number)), PutMeta("commit", str(number))])
+            number += 1
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for number in range(30):
+            copied = tmp_path / f"c{number}"
+            copied.mkdir()
+            for name in ("initialised", "ringipam.db", "ringipam.db-wal"):
+                shutil.copyfile(tmp_path / "running" / name, copied / name)
+    finally:
+        enough.set()
+        writer.join()
+    store.close()
+
+    wrong = []
+    for number in range(30):
+        with suppress(StoreError):
+            found = loaded(tmp_path / f"c{number}")
+            if sorted(found.leases) != [lease(at).lease for at in range(int(found.meta["commit"]) + 1)]:
+                wrong.append(number)
+    assert not wrong
 
 
 def test_a_log_that_ends_early_gives_an_earlier_state(tmp_path: Path) -> None:
