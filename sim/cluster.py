@@ -395,7 +395,7 @@ class World:
         self.hosts[host].deliver(event)
 
     def _life(self, host: str) -> int:
-        return self.hosts[host].life
+        return self.hosts[host].life if host in self.hosts else 0
 
     # ── the end ──────────────────────────────────────────────────────────────────────────────────
 

@@ -8,12 +8,24 @@ from typing import TYPE_CHECKING
 
 from ringipam.config import Init
 from ringipam.core.durable import Change
-from ringipam.core.events import Close, DeadlinePassed, Dial, Effect, Event, Log, Persist, Rebuild, Reply, Send
+from ringipam.core.events import (
+    Close,
+    DeadlinePassed,
+    Dial,
+    Effect,
+    Event,
+    Log,
+    Persist,
+    Rebuild,
+    Received,
+    Reply,
+    Send,
+)
 from ringipam.core.outbox import Outbox, Visible
 from ringipam.core.peer import Peer
 from ringipam.core.rng import Rng
 from ringipam.core.settings import Settings
-from ringipam.errors import StoreError
+from ringipam.errors import PeerError, StoreError
 from ringipam.messages import Standing
 from sim.disk import Disk
 
@@ -58,6 +70,8 @@ class Host:
         """Whether the healing at the end brings it back; False for a host that is gone for good."""
         self.stranger = False
         """It is of another ring, or of none that could be joined."""
+        self.lies = False
+        """It is there to say what no correct peer says."""
         self.peer: Peer | None = None
         self.crash_in: int | None = None
         """Crash after so many more effects."""
@@ -162,7 +176,24 @@ class Host:
             if life != self._life:
                 return
         assert self.peer is not None
-        self._take(event, self.peer.step(event, self._now()))
+        try:
+            effects = self.peer.step(event, self._now())
+        except PeerError as error:
+            self._refuse(event, error)
+        else:
+            self._take(event, effects)
+
+    def _refuse(self, event: Event, error: PeerError) -> None:
+        """What no correct peer says ends its link; here only those say it that are there to lie."""
+        assert isinstance(event, Received)
+        world = self.world
+        other = world.network.other_end(event.link)
+        if other and not world.hosts[other].lies:
+            raise error
+        world.mark("a lie was refused")
+        world.log(self, "warning", f"{other}: {error}")
+        world.network.close(event.link, str(error))
+        self._set_alarm()
 
     def _resume(self, life: int) -> None:
         """What arrived during a pause comes in at its end, in order."""

@@ -121,6 +121,11 @@ class Network:
     def is_cut(self, source: str, target: str) -> bool:
         return (source, target) in self._cuts or (target, source) in self._cuts
 
+    def other_end(self, link: int) -> str:
+        """Which host is at the other end, or "" if the link is no more."""
+        end = self._ends.get(link)
+        return end.other_host if end is not None else ""
+
     def linked(self, one: str, other: str) -> bool:
         """Whether a connection between two hosts stands, as far as both know."""
         return any((end.host, end.other_host) == (one, other) for end in self._ends.values())

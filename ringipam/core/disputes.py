@@ -1,4 +1,4 @@
-"""Addresses in doubt: a fenced peer tells the owners which of theirs it leases, and operators resolve by hand.
+"""Addresses in doubt: a peer tells the owners which of theirs it leases, and operators resolve by hand.
 
 Also brings leases home that were carried over from a former self: their addresses are claimed from whoever owns them.
 """
@@ -20,6 +20,8 @@ from ringipam.ring.intervals import Intervals
 
 TELL_MS = 5_000
 TOLD_MAX = 2_000
+CONFLICTS_MAX = 4_000
+"""So many ranges in doubt are listed, and a few more; a hostile member could otherwise dispute every address there is."""
 CARRIED_MS = 1_000
 CARRIED_MAX = 8
 """Addresses of carried leases that are claimed at the same time."""
@@ -50,31 +52,35 @@ class Disputes:
         state = self._state
         if state.ring is None or not len(state.leases):
             return NEVER
-        if state.fenced:
-            return self._due_ms
-        return self._carried_ms if state.orphans or self._seekers else NEVER
+        due = self._due_ms if state.fenced or state.conflicts else NEVER
+        if not state.fenced and (state.orphans or self._seekers):
+            due = min(due, self._carried_ms)
+        return due
 
     def tick(self) -> None:
         state = self._state
         if state.ring is None:
             return
-        if state.fenced and state.now >= self._due_ms:
+        if (state.fenced or state.conflicts) and state.now >= self._due_ms:
             self._due_ms = state.now + TELL_MS
             self._tell()
         if not state.fenced and state.now >= self._carried_ms:
             self._carried_ms = state.now + CARRIED_MS
             self._bring_home()
 
-    # ── a fenced peer tells the owners ───────────────────────────────────────────────────────────
+    # ── who holds leases in another's range tells the owner ──────────────────────────────────────
 
     def _tell(self) -> None:
-        """Whoever owns by the ring what is leased here must not issue it."""
+        """Whoever owns by the ring what is leased here must not issue it.
+
+        Without a mistake there is no such lease; carried ones (below) are claimed from the owner instead.
+        """
         state = self._state
         assert state.ring is not None
         wanted: dict[str, list[Range]] = {}
         for lease in sorted(state.leases, key=lambda lease: int(lease.address)):
             address = int(lease.address)
-            if state.inside(lease.address.version, address):
+            if state.inside(lease.address.version, address) and (state.fenced or address not in state.orphans):
                 owner = state.ring.at(address).owner
                 if owner and owner != state.me and not state.members.gone(owner):
                     wanted.setdefault(owner, []).append(Range(address, address + 1))
@@ -95,6 +101,9 @@ class Disputes:
         """Issue nothing where somebody else holds leases; that is durable before it is acknowledged."""
         state = self._state
         assert state.ring is not None
+        if len(state.conflicts) >= CONFLICTS_MAX:
+            state.warn("disputes", f"{holder} disputes more addresses than can be listed: the others are not")
+            return
         for start, end in dispute.ranges[:TOLD_MAX]:
             for piece in state.ring.ranges_of(state.me, start, end):
                 state.dispute(*piece, (state.me, holder), holder)

@@ -215,8 +215,12 @@ class Removals:
             state.reply(wish.request, self._too_late(wish))
         if state.now >= self._query_ms:
             self._query_ms = state.now + QUERY_MS
-            for coordinator, pledge in state.pledges.items():
-                if coordinator != state.me and not state.members.gone(coordinator):
+            for coordinator, pledge in list(state.pledges.items()):
+                if coordinator == state.me:
+                    continue
+                if state.members.gone(coordinator):
+                    self._amnesty(coordinator, pledge)
+                else:
                     self._router.send(coordinator, QueryRound(pledge.epoch))
         self._advance()
 
@@ -561,6 +565,25 @@ class Removals:
         if state.pledges.pop(coordinator, None) is None:
             return
         state.change(DropPledge(coordinator))
+        self._relent()
+
+    def _amnesty(self, coordinator: str, pledge: Pledge) -> None:
+        """A coordinator that has gone tells nobody what became of its round, so its targets stay fenced off: it may
+        have taken over what they owned, and nobody saw it (S10). But who is seen alive was not dead then either.
+        """
+        state = self._state
+        left = tuple(peer for peer in pledge.targets if self._links.link_to(peer) is None)
+        if left == pledge.targets:
+            return
+        if all(map(state.members.gone, left)):
+            self._unpledge(coordinator)
+            return
+        self._pledge(coordinator, Pledge(pledge.epoch, left))
+        self._relent()
+
+    def _relent(self) -> None:
+        """Possess what was written by those who are fenced off no longer."""
+        state = self._state
         if state.ring is None:
             return
         for start, end in list(state.suspended):

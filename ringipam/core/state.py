@@ -483,6 +483,9 @@ class State:
             self.learn([Member(peer, address, 0, Health.ALIVE, 0)], peer)
         elif self.members.moved(peer, address):
             self.change(PutMember(peer, address, self.members.standing(peer)))
+        for member in self.members.all():
+            if member.address == address and member.peer != peer:
+                self.members.doubt(member.peer)  # a former self: no dial will ever fail to tell that it is gone
 
     def spread(self, segments: tuple[Segment, ...], members: tuple[Member, ...], source: str) -> None:
         """Begin to spread news; its way back to `source` is spared. Each member is a rumour of its own."""

@@ -31,8 +31,15 @@ class NoSpaceIsTrue(Checker):
         calm = self.world.loop.now - self.world.calm_since > SETTLED_MS and self.world.network.whole
         if isinstance(request.verb, Allocate) and calm:
             wanted = (request.verb.subnet or self.world.universe).issuable
-            free = {host.name: self._free(host, wanted) for host in self.world.members()}
+            free = {host.name: self._free(host, wanted) for host in self._donors(request.host)}
             self._open[request.number] = (wanted, {name: count for name, count in free.items() if count})
+
+    def _donors(self, asker: str) -> list[Host]:
+        """Who may give it something: a newcomer waits until a third host has heard of it (safety.md S4)."""
+        members = self.world.members()
+        peer = self.world.hosts[asker].settings.peer
+        known = any(claim.owner == peer for host in members for claim in host.disk.durable.tokens.values())
+        return members if known or sum(1 for host in members if host.up) > 2 else []
 
     def _free(self, host: Host, wanted: Range) -> int:
         if host.peer is None or host.standing is not Standing.MEMBER or not host.peer.possessed():

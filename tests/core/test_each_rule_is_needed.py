@@ -248,7 +248,7 @@ def without(name: str, test: Rule, *edits: Edit) -> object:
         without(
             "D7: the removed learn of it",
             weave.test_d7_a_live_busy_peer_that_is_removed_by_force_goes_on_serving_and_both_sides_list_what_is_in_doubt,
-            Edit(State._check_own, "if member.standing.value > mine.standing.value and", "if False and"),
+            Edit(State._check_own, "if member.standing.value > mine.standing.value:", "if False:"),
         ),
     ],
 )

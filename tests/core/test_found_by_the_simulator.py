@@ -8,8 +8,8 @@ from __future__ import annotations
 from solo import ME, Solo, ip
 
 from ringipam.claim import Claim, Segment
-from ringipam.core.events import Allocate, Close, DeadlinePassed, Leased, LinkUp, Received
-from ringipam.messages import Denial, Denied, Envelope, Grant, Hello, Ping, Rumour, SpaceRequest
+from ringipam.core.events import Allocate, Close, DeadlinePassed, Leased, LinkUp, Received, RemovePeers
+from ringipam.messages import AskRemoval, Denial, Denied, Envelope, Grant, Hello, Ping, Rumour, SpaceRequest
 
 B = "b.00000000bbbb"
 C = "c.00000000cccc"
@@ -55,6 +55,27 @@ def test_seed_217_a_peer_that_missed_our_second_greeting_is_told_again_that_ther
         greetings += sum(1 for effect in effects if isinstance(getattr(effect, "message", None), Hello))
 
     assert greetings >= 3
+
+
+def test_seed_2204_a_former_self_whose_address_another_answers_at_is_soon_believed_dead() -> None:
+    solo = Solo()
+    solo.meet(B)
+    old, new = "h.000000000001", "h.000000000002"
+    for link, peer in enumerate((old, new), 7):
+        solo.step(LinkUp(link, "h:6783", "192.0.2.1"))
+        greeting = Hello(1, 1, peer, solo.universe, solo.peer.cluster, "h:6783", 1, False, 1)
+        solo.step(Received(link, greeting))
+        if peer == old:
+            solo.restart()  # what is durable says nothing of its health
+            solo.meet(B)
+
+    removal = solo.ask(RemovePeers((old,), 30_000))
+    for _ in range(80):
+        solo.now += 250
+        solo.step(DeadlinePassed())
+
+    assert "is alive" not in str(solo.answers.get(removal))
+    assert any(isinstance(body, AskRemoval) for body in solo.sent_to(B))
 
 
 def test_seed_17_a_denial_tells_who_was_granted_the_range_so_that_the_search_goes_on() -> None:

@@ -541,6 +541,25 @@ def test_s10_the_fence_on_a_removed_peer_stays_over_rounds_and_restarts() -> Non
     assert solo.peer.possessed() == []
 
 
+def test_s10_a_round_whose_coordinator_has_gone_binds_until_its_target_is_seen_alive() -> None:
+    solo = member(A, B)
+    promise(solo, A, 1, X)
+    told(solo, entry(ALL, ME, X, version=2), by=B)
+    solo.lose(A)
+    gone = Member(A, "a:6783", 9, Health.DEAD, 0, Standing.REMOVED)
+
+    solo.hear(B, Members((gone,), ()))
+    solo.wait(10_000)
+    assert solo.peer.possessed() == []  # A may have taken it over, and nobody saw it
+
+    solo.meet(X, cluster="thering")
+    solo.wait(10_000)
+
+    assert solo.peer.possessed() == [ALL]
+    assert solo.stored.pledges == {}
+    assert solo.stored.suspended == {}
+
+
 def test_s10_nothing_is_granted_to_one_that_was_removed() -> None:
     solo = member(A, B)
     told(solo, entry(ALL, ME, A, 2))
