@@ -351,8 +351,8 @@ class Links:
         if state.cluster and hello.cluster and hello.cluster != state.cluster:
             return (
                 f"{name} belongs to another ring (cluster {hello.cluster}, this host's is {state.cluster}): the two"
-                " were formed apart and are never merged; `ringipam rejoin`, on the host that is to give up its own,"
-                f" makes it a new peer of the other; or `ringipam forget {hello.peer}`"
+                " were formed apart and are never merged; `ringipam rejoin` on the host to give up makes it a new peer"
+                f" of the other ring, with its leases; or `ringipam forget {hello.peer}`"
             )
         return None
 

@@ -248,6 +248,9 @@ def test_d7_a_live_busy_peer_that_is_removed_by_force_goes_on_serving_and_both_s
     assert isinstance(request.answer, dict), request.answer
     back(world, "h3")
 
+    refused = world.ask("h3", Allocate("one more", None, 3_000))
+    world.run_for(4_000)
+    assert isinstance(refused.answer, FencedError), refused.answer
     owners = in_doubt(world, "h1") | in_doubt(world, "h2")
     assert owners == held
     assert in_doubt(world, "h3") >= held

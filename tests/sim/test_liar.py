@@ -6,8 +6,7 @@ import pytest
 
 from ringipam.core.events import Allocate, Leased, RemovePeers, Show
 from ringipam.ring.intervals import Intervals
-from sim.checkers import Checker, all_checkers
-from sim.checkers.bounds import NothingGrowsWithoutBound
+from sim.checkers import Checker
 from sim.checkers.leases import NoAddressLeasedTwice
 from sim.checkers.possession import NoAddressPossessedTwice
 from sim.checkers.synced import DiskHoldsWhatMemoryDoes
