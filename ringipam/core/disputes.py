@@ -73,21 +73,23 @@ class Disputes:
     def _tell(self) -> None:
         """Whoever owns by the ring what is leased here must not issue it.
 
-        Without a mistake there is no such lease; carried ones (below) are claimed from the owner instead.
+        Without a mistake there is no such lease; carried ones (below) are claimed from the owner instead, and told of
+        only when somebody else uses them too, so that both hosts list them.
         """
         state = self._state
         assert state.ring is not None
         wanted: dict[str, list[Range]] = {}
         for lease in sorted(state.leases, key=lambda lease: int(lease.address)):
             address = int(lease.address)
-            if state.inside(lease.address.version, address) and (state.fenced or address not in state.orphans):
+            told = state.fenced or address not in state.orphans or address in state.doubtful
+            if told and state.inside(lease.address.version, address):
                 owner = state.ring.at(address).owner
                 if owner and owner != state.me and not state.members.gone(owner):
                     wanted.setdefault(owner, []).append(Range(address, address + 1))
         for owner, found in wanted.items():
             ranges = tuple(found[:TOLD_MAX])
-            told_ms, told = self._acknowledged.get(owner, (0, ()))
-            if told != ranges or told_ms + REMIND_MS <= state.now:
+            told_ms, known = self._acknowledged.get(owner, (0, ()))
+            if known != ranges or told_ms + REMIND_MS <= state.now:
                 self._number += 1
                 self._told[owner] = self._number, ranges
                 self._router.send(owner, Dispute(self._number, ranges))

@@ -44,7 +44,7 @@ class Views:
             "serving": self._complete(),
             "leases": len(state.leases),
             "owned": sum(owned.size for owned in state.possessed()),
-            "free": state.space.size,
+            "free": 0 if state.hold else state.space.size,
             "peers": self._health(),
             "pending": self._allocator.pending(),
             "warnings": [*state.warnings.values(), *self._doubts()],

@@ -167,3 +167,15 @@ def test_s23_a_fenced_peer_takes_nothing_over() -> None:
 
     assert solo.answer(Show.RING) == before
     assert [entry["leases"] for entry in conflicts(solo)] == [[lease.as_json()]]
+
+
+def test_what_a_carried_lease_and_another_both_use_is_told_to_the_other() -> None:
+    solo, (lease,) = with_carried_leases(1)
+    asked = claimed_within(solo, 500)[-1]
+
+    solo.hear(B, Denied(asked.number, Denial.IN_USE, "theirs", (), 64))
+    solo.wait(7_000)
+
+    address = int(lease.address)
+    assert [entry["peers"] for entry in conflicts(solo)] == [[B, ME]]
+    assert told(solo)[0].ranges == (Range(address, address + 1),)
