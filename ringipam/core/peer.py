@@ -278,10 +278,15 @@ class Peer:
 
     def _forget(self, peer: str) -> NotFoundError | None:
         """By peer id, unique name, `name.uid-prefix`, or address."""
-        known = {*self._state.members.others(), *self._links.refusals}
-        chosen = matching(known, peer)
+        state = self._state
+        known = {*state.members.others(), *self._links.refusals}
+        gone = [member.peer for member in state.members.all() if member.standing.gone]
+        chosen = matching(known, peer) or matching(gone, peer)
         if len(chosen) > 1:
             return ambiguous(peer, chosen)
+        if chosen and chosen[0] in gone:
+            state.hide(chosen[0])
+            return None
         if not self._links.forget(chosen[0] if chosen else peer):
             return NotFoundError(f"no peer and no address {peer} is known")
         return None

@@ -487,6 +487,11 @@ class State:
             if member.address == address and member.peer != peer:
                 self.members.doubt(member.peer)  # a former self: no dial will ever fail to tell that it is gone
 
+    def hide(self, peer: str) -> None:
+        """Show one who has gone no longer, durably; that it has gone is on record for ever (safety.md S10)."""
+        if self.members.moved(peer, ""):
+            self.change(PutMember(peer, "", self.members.standing(peer)))
+
     def spread(self, segments: tuple[Segment, ...], members: tuple[Member, ...], source: str) -> None:
         """Begin to spread news; its way back to `source` is spared. Each member is a rumour of its own."""
         back = "" if source == self.me else source

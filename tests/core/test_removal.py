@@ -11,7 +11,7 @@ from solo import ME, Solo, ip, request
 from ringipam.address import Range
 from ringipam.claim import Claim, Segment
 from ringipam.core.durable import DropPledge, DropRound, PutRound, PutTokens, Round, Suspensions
-from ringipam.core.events import Allocate, Effect, Leases, Persist, RemovePeers, Send, Show
+from ringipam.core.events import Allocate, Effect, Forget, Leases, Persist, RemovePeers, Send, Show
 from ringipam.errors import FencedError, RequestError, RequestTimeoutError
 from ringipam.messages import (
     AskRemoval,
@@ -295,6 +295,36 @@ def test_a_dead_owners_ranges_are_taken_over_once_every_member_has_answered() ->
     assert solo.peer.possessed() == [ALL]
     assert solo.peer.ring is not None
     assert solo.peer.ring.tokens() == [(ALL.start, Claim(1, 2, ME, ME))]
+
+
+def test_a_host_that_is_gone_is_forgotten_by_the_views_and_by_nobody_else() -> None:
+    solo, _ = coordinator(A)
+    answered(solo, A)
+
+    solo.answer(Forget("x"))
+    solo.restart()
+
+    shown = solo.answer(Show.PEERS)
+    assert isinstance(shown, dict)
+    assert "x" not in [peer["name"] for peer in shown["peers"]]
+    assert solo.stored.members[X].standing is Standing.REMOVED
+
+
+def test_a_view_too_large_for_one_round_is_taken_over_in_several() -> None:
+    solo = Solo("10.0.0.0/16", init="observer")
+    solo.meet(A, cluster="thering")
+    start, end = solo.settings.universe.range
+    pieces = [Range(at, at + 8) for at in range(start, end, 8)]
+    told(solo, *(entry(piece, X if at % 2 else A, X if at % 2 else A) for at, piece in enumerate(pieces)))
+    dead(solo, X)
+    number = solo.ask(RemovePeers((X,), 30_000))
+    for _ in range(10):
+        solo.wait(600)
+        for ask in [body for body in solo.sent_to(A) if isinstance(body, AskRemoval)][-1:]:
+            solo.hear(A, PromiseRemoval(ask.epoch, ask.until, ask.ranges, (), (), ()))
+
+    assert len([done for done in solo.stored.rounds.values() if done.done]) == 3
+    assert solo.answers[number] == {"removed": [X], "taken": (end - start) // 2, "without": [], "also": []}
 
 
 def test_s4_members_that_only_another_member_knows_must_answer_too() -> None:
