@@ -12,7 +12,7 @@ from itertools import repeat
 
 from ringipam.core.events import Effect, Event
 from sim.checkers.base import Checker
-from sim.explore.search import explore
+from sim.explore.search import Result, explore
 from sim.explore.worlds import BY_NAME
 from sim.host import Host
 from sim.mutants import MUTANTS, Mutant, applied, known
@@ -82,13 +82,18 @@ def hunt(mutant: Mutant, plans: Iterable[Plan]) -> Found:
     return Found(mutant.name, mutant.rule, mutant.does, mutant.caught_by, caught_by, caught_at, tried, events)
 
 
-def searched(mutant: Mutant) -> Found:
+def explored(mutant: Mutant) -> Result:
     """Explore the world in which it must be found."""
     assert mutant.explored is not None
-    world, _, expected = mutant.explored
+    world = replace(BY_NAME[mutant.explored.world], ends_well=mutant.explored.ends_well)
     with applied(mutant.name):
-        result = explore(BY_NAME[world], states_max=STATES_MAX)
-    caught_by = "explore" if expected in (result.violation or "") else ""
+        return explore(world, states_max=STATES_MAX)
+
+
+def searched(mutant: Mutant) -> Found:
+    result = explored(mutant)
+    assert mutant.explored is not None
+    caught_by = "explore" if mutant.explored.found in (result.violation or "") else ""
     return Found(mutant.name, mutant.rule, mutant.does, mutant.caught_by, caught_by, None, 0, result.states)
 
 

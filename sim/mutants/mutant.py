@@ -40,6 +40,8 @@ class Explored(NamedTuple):
     """How long the shortest way to it is."""
     found: str
     """What is found, in a few of its words."""
+    ends_well: bool = False
+    """Whether it takes a look at how everything ends."""
 
 
 FIRST = Shown(0)

@@ -61,7 +61,7 @@ MUTANTS = (
         "A takeover covers what the dead own, and not what they wrote and nobody possesses.",
         _BY,
         (Edit(Removals._to_take, "for start, end in held:", "for start, end in ((segment.start, segment.end),):"),),
-        explored=Explored("late-grant-known", 18, "never possesses it"),
+        explored=Explored("late-grant-known", 18, "never possesses it", ends_well=True),
     ),
     Mutant(
         "unfinished-rounds-are-kept",
@@ -85,7 +85,7 @@ MUTANTS = (
         "A leaver does not wait until its heirs have confirmed what they were given.",
         _BY,
         (Edit(Leaving._advance, "if not self._missing(going) and not self._owned():", "if not self._owned():"),),
-        explored=Explored("leave", 8, "stranded"),
+        explored=Explored("leave", 8, "stranded", ends_well=True),
     ),
     Mutant(
         "leavers-are-granted-space",
@@ -99,6 +99,6 @@ MUTANTS = (
                 "",
             ),
         ),
-        explored=Explored("leave", 14, "stranded"),
+        explored=Explored("leave", 14, "stranded", ends_well=True),
     ),
 )
