@@ -147,7 +147,8 @@ class Liar(Host):
         version = self._owner_of(start).version + 1
         owner = self._rng.pick((self.settings.peer, victim, "nobody.000000000000"))
         segments = (Segment(start, end, Claim(0, version, owner, self.settings.peer)),)
-        return [self._rng.pick((Rumour(self._next(), segments, ()), Ranges(segments, True)))]
+        told: tuple[Body, ...] = Rumour(self._next(), segments, ()), Ranges(segments, True)
+        return [self._rng.pick(told)]
 
     def old_versions(self, victim: str) -> list[Body]:
         start, end = self._some()
