@@ -210,6 +210,7 @@ class State:
         """Possess nothing from now on, for good; what is held goes on being served (safety.md S23)."""
         if not self.fenced:
             self.fenced = reason
+            self.gained = True  # whoever waits for an address is told at once
             self.change(PutMeta("fenced", reason))
             self.log("error", f"this host has fenced itself off and issues nothing: {reason}")
 
@@ -465,6 +466,7 @@ class State:
         """Be on the way out from now on, durably, and let everybody know."""
         me = self.members.publish(standing=standing)
         self.change(PutMember(me.peer, me.address, standing))
+        self.gained = True
         self.spread((), (me,), self.me)
 
     def meet(self, peer: str, address: str) -> None:

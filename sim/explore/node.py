@@ -190,8 +190,9 @@ class Outcome(NamedTuple):
 class Hosts:
     """Every state that any host was seen in, by number, and what follows from each; packets by number too."""
 
-    def __init__(self, settings: list[Settings]) -> None:
+    def __init__(self, settings: list[Settings], *, quick_disks: bool = False) -> None:
         self._settings = settings
+        self._quick_disks = quick_disks
         self._shared = _Shared()
         self._numbers: dict[tuple[int, bytes], int] = {}
         self.outcomes: dict[tuple[int, Happening], tuple[Outcome, ...]] = {}
@@ -206,12 +207,12 @@ class Hosts:
         _Driver(node, place, [], self._settings[place]).restart()
         return self._number(place, node)
 
-    def dead(self, place: int) -> int:
-        """The state of a host that is no more."""
+    def dead(self, place: int, gone: frozenset[str] = frozenset()) -> int:
+        """The state of a host that is no more; `gone` is itself, if it had left before."""
         nothing = View("", [], {})
-        number = self._numbers.setdefault((place, b""), len(self.locals))
+        number = self._numbers.setdefault((place, b"left" if gone else b""), len(self.locals))
         if number == len(self.locals):
-            self.locals.append(Local(place, b"", Facts(nothing, nothing, frozenset()), writing=False))
+            self.locals.append(Local(place, b"", Facts(nothing, nothing, frozenset(), gone), writing=False))
         return number
 
     def after(self, local: int, happening: Happening) -> tuple[Outcome, ...]:
@@ -227,7 +228,8 @@ class Hosts:
         place = self.locals[local].place
         outcomes: list[Outcome] = []
         if isinstance(happening, Die):
-            return (Outcome(self.dead(place), ()),)
+            left = self.locals[local].facts.gone & {self._settings[place].peer}
+            return (Outcome(self.dead(place, left), ()),)
         if not image:
             return ()
         for high in (False, True):
@@ -235,8 +237,11 @@ class Hosts:
             node.chance.high, node.chance.asked = high, False
             sent: list[Packet] = []
             try:
-                if not _Driver(node, place, sent, self._settings[place]).happens(happening):
+                driver = _Driver(node, place, sent, self._settings[place])
+                if not driver.happens(happening):
                     return ()
+                if self._quick_disks:
+                    driver.sync()
                 outcome = Outcome(self._number(place, node), self._numbered(sent))
             except Broken as error:
                 outcome = Outcome(local, (), str(error))
@@ -317,10 +322,15 @@ class _Driver:
         node.stored = copied(node.stored)
         node.peer = Peer(self._settings, copied(node.stored), node.chance, node.now)
         self._take(node.peer.start(node.now))
-        while node.writing:
+        self.sync()
+
+    def sync(self) -> None:
+        """Until nothing waits for the disk."""
+        while self._node.writing:
             self._write()
-            node.outbox.committed()
+            self._node.outbox.committed()
             self._advance()
+        self._look()
 
     def _wait(self, ms: int) -> bool:
         node = self._node

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from ringipam.claim import Claim, Segment
 from ringipam.core.durable import Membered, Stored
+from ringipam.core.settings import name_of
 from ringipam.messages import Standing
 from ringipam.ring.ring import Ring
 from sim.checkers.possession import overlap
@@ -85,7 +86,7 @@ class Search:
         self._world = world
         self._progress = progress
         self._places = range(len(world.parts))
-        self.hosts = Hosts([settings(world, place) for place in self._places])
+        self.hosts = Hosts([settings(world, place) for place in self._places], quick_disks=world.quick_disks)
         self._flights: dict[tuple[int, ...], int] = {(): 0}
         self._packets_of: list[tuple[int, ...]] = [()]
         self._moves: dict[tuple[int, int, tuple[int, ...]], int] = {}
@@ -163,7 +164,13 @@ class Search:
             self._mourn(locals_, waiting, place, dead)
         self._settle(locals_, waiting, dead, 1_000)
         none = tuple(0 for _ in self._places)
-        return (*locals_, 0, self._left(Left(none, none, 0, 0, 0, dead)))
+        left = Left(none, none, 0, 0, 0, dead)
+        for place in world.opening:
+            say = self._say(place, left)
+            assert say is not None
+            self._happen(locals_, waiting, place, say)
+            left = left._replace(asked=_one_more(left.asked, place))
+        return (*locals_, self._flight(tuple(sorted(waiting))), self._left(left))
 
     def _settle(self, locals_: list[int], waiting: list[int], dead: tuple[int, ...], ms: int) -> None:
         """Time passes, so much in each round, and nothing strikes."""
@@ -247,14 +254,10 @@ class Search:
             part = world.parts[place]
             if place in used.dead:
                 continue
-            nth = used.asked[place]
-            if nth < len(part.asks) and (world.requests is None or sum(used.asked) < world.requests):
+            say = self._say(place, used)
+            if say is not None:
                 left = self._left(used._replace(asked=_one_more(used.asked, place)))
-                if not isinstance(part.asks[nth], RemoveDead):
-                    yield from self._outcomes(state, place, Say(nth, part.asks[nth]), flight, left)
-                elif used.dead:
-                    say = Say(nth, part.asks[nth], tuple(world.peers[other] for other in used.dead))
-                    yield from self._outcomes(state, place, say, flight, left)
+                yield from self._outcomes(state, place, say, flight, left)
             if part.dies and used.dead.count(place) == 0 and self._died(used) < world.deaths:
                 yield self._dies(state, place, used)
             if used.waits[place] < part.waits:
@@ -280,6 +283,18 @@ class Search:
             step = Step(place, happening, note or ("by another choice" if number else ""))
             sent = self._moved(flight, -1, outcome.sent) if outcome.sent else flight
             yield step, (*state[:place], outcome.local, *state[place + 1 : -2], sent, left)
+
+    def _say(self, place: int, used: Left) -> Say | None:
+        """The next request there, if there is one and it makes sense now."""
+        world = self._world
+        asks, nth = world.parts[place].asks, used.asked[place]
+        if nth >= len(asks) or (world.requests is not None and sum(used.asked) >= world.requests):
+            return None
+        ask = asks[nth]
+        if not isinstance(ask, RemoveDead):
+            return Say(nth, ask)
+        dead = tuple(world.peers[other] for other in used.dead)
+        return Say(nth, ask, dead) if len(dead) >= ask.at_least else None
 
     def _died(self, used: Left) -> int:
         return sum(1 for place in used.dead if not self._world.parts[place].dead)
@@ -385,28 +400,25 @@ class Search:
                 self._calm(locals_, waiting)
 
     def _stranded(self, locals_: list[int], dead: tuple[int, ...]) -> str:
+        """What is wrong with such an end. While somebody dead is not removed, whatever needs its word may wait."""
         world = self._world
         facts = {place: self.hosts.locals[locals_[place]].facts for place in self._living(dead)}
-        gone = frozenset().union(*(fact.gone for fact in facts.values()))
-        unremoved = {world.peers[place] for place in dead} - gone
+        gone = frozenset().union(*(self.hosts.locals[local].facts.gone for local in locals_))
+        waiting = any(world.peers[place] not in gone for place in dead)
         if len({fact.ring for fact in facts.values()}) > 1:
             return "if nothing more happens, rings stay different"
         for place, fact in facts.items():
-            if fact.asked and not unremoved:
-                return f"if nothing more happens, somebody waits at {world.names[place]} for ever"
-            if fact.bound - gone and not unremoved:
-                return f"if nothing more happens, {world.names[place]} stays bound to a removal"
             for start, end, claim in fact.ring:
+                held = sum(max(0, min(end, hi) - max(start, lo)) for lo, hi in fact.memory.owned)
                 if claim.owner in gone:
-                    return f"{world.universe.text(start)} is stranded: its owner {claim.owner} is gone"
-                if claim.owner == world.peers[place]:
-                    left = (
-                        end
-                        - start
-                        - sum(min(end, hi) - max(start, lo) for lo, hi in fact.memory.owned if lo < end and start < hi)
-                    )
-                    if left:
-                        return f"{world.names[place]} owns {world.universe.text(start)} and never possesses it"
+                    return f"{world.universe.text(start)} is stranded: its owner {name_of(claim.owner)} is gone"
+                if claim.owner == world.peers[place] and held < end - start and not waiting:
+                    return f"{world.names[place]} owns {world.universe.text(start)} and never possesses it"
+        for place, fact in facts.items():
+            if fact.asked and not waiting:
+                return f"if nothing more happens, somebody waits at {world.names[place]} for ever"
+            if fact.bound - gone and not waiting:
+                return f"if nothing more happens, {world.names[place]} stays bound to a removal"
         return ""
 
     def _compared(self, one: int, other: int, local: int, other_local: int) -> str:

@@ -33,7 +33,9 @@ class GoAway:
 
 @dataclass(frozen=True, slots=True)
 class RemoveDead:
-    """An operator removes all who are dead at that moment."""
+    """An operator removes all who are dead at that moment, once there are so many."""
+
+    at_least: int = 1
 
 
 Ask = Verb | LetGo | GoAway | RemoveDead
@@ -74,9 +76,13 @@ class World:
     """Whom crashes strike; everybody if empty."""
     requests: int | None = None
     """At most so many of the requests are asked on a path; None: all of them."""
+    opening: tuple[int, ...] = ()
+    """Whose next request was put, one after the other, before anything else: what came of it is on its way."""
     late_links: tuple[tuple[int, int], ...] = ()
     """Links that do not stand at first; every other pair is linked."""
     no_links: tuple[tuple[int, int], ...] = ()
+    quick_disks: bool = False
+    """Commits take no time: fewer orders of events, so that longer ways are explored."""
     deaths: int = 0
     """At most so many of those that may die do."""
     newcomers: tuple[int, ...] = ()
@@ -275,7 +281,6 @@ WORLDS = (
         (
             Part(asks=(REMOVE,), waits=1),
             Part(asks=(REMOVE,), waits=1),
-            Part(),
             Part(owns=((0, 4),), dead=True),
         ),
         depth=40,
@@ -289,12 +294,27 @@ WORLDS = (
         (
             Part(asks=(REMOVE,), waits=1),
             Part(asks=(REMOVE,)),
+            Part(owns=((0, 4),), dead=True),
+        ),
+        depth=14,
+        waits_ms=(RETRY_MS,),
+        crashes=1,
+        ends_well=True,
+    ),
+    World(
+        "removal-among-three",
+        "the same with a third member, that promises one of them; one of the three crashes",
+        TWO,
+        (
+            Part(asks=(REMOVE,), waits=1),
+            Part(asks=(REMOVE,)),
             Part(),
             Part(owns=((0, 4),), dead=True),
         ),
-        depth=40,
+        depth=8,
         waits_ms=(RETRY_MS,),
         crashes=1,
+        quick_disks=True,
         ends_well=True,
     ),
     World(
@@ -302,15 +322,16 @@ WORLDS = (
         "a coordinator dies, perhaps with a grant from its takeover on its way over a relay; then both are removed",
         TWO,
         (
-            Part(asks=(REMOVE,), dies=True),
-            Part(asks=(allocate("b1"), REMOVE)),
-            Part(asks=(REMOVE,)),
-            Part(owns=((0, 4),), dead=True),
+            Part(owns=((0, 2),), asks=(claim("a1", 1, 30), REMOVE), dies=True),
+            Part(owns=((3, 4),), asks=(allocate("b1"), RemoveDead(at_least=2))),
+            Part(),
+            Part(owns=((2, 3),), dead=True),
         ),
-        depth=40,
-        waits_ms=(RETRY_MS,),
+        depth=22,
+        opening=(0, 0, 1),
         deaths=1,
         no_links=((0, 1),),
+        quick_disks=True,
         ends_well=True,
     ),
     World(
@@ -344,17 +365,58 @@ WORLDS = (
         ends_well=True,
     ),
     World(
+        "late-grant-known",
+        "the same, and whoever removes the owner has heard from it whose the address is",
+        TWO,
+        (
+            Part(asks=(claim("a1", 2, 30), GoAway("a1", 0), REMOVE)),
+            Part(asks=(claim("b1", 2, 30),)),
+            Part(owns=((0, 4),), dies=True),
+        ),
+        depth=40,
+        opening=(0, 1, 0),
+        deaths=1,
+        no_links=((1, 2),),
+        quick_disks=True,
+        ends_well=True,
+    ),
+    World(
         "leave",
-        "a host leaves while space is granted to it, and one of them crashes",
+        "a host leaves while space is granted to it; when it has left it is no more",
+        TWO,
+        (
+            Part(owns=((0, 2),), asks=(claim("a1", 2, 30), GoAway("a1", 0), LEAVE), dies=True),
+            Part(owns=((2, 4),)),
+        ),
+        depth=40,
+        deaths=1,
+        ends_well=True,
+    ),
+    World(
+        "leave-and-crash",
+        "the same, and one of them crashes",
         TWO,
         (
             Part(owns=((0, 2),), asks=(claim("a1", 2, 30), GoAway("a1", 0), LEAVE), waits=1),
             Part(owns=((2, 4),)),
-            Part(),
         ),
-        depth=40,
+        depth=10,
         waits_ms=(RETRY_MS,),
         crashes=1,
+        ends_well=True,
+    ),
+    World(
+        "two-leave",
+        "of three hosts two leave at once",
+        TWO,
+        (
+            Part(owns=((0, 2),), asks=(LEAVE,), waits=1),
+            Part(owns=((2, 4),), asks=(LEAVE,), waits=1),
+            Part(),
+        ),
+        depth=9,
+        waits_ms=(RETRY_MS,),
+        quick_disks=True,
         ends_well=True,
     ),
 )

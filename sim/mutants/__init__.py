@@ -9,13 +9,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ringipam.errors import RequestError
-from sim.mutants import durability, election, gossip, requests, ring, space
-from sim.mutants.mutant import Edit, Mutant, Shown, edited
+from sim.mutants import durability, election, gossip, removal, requests, ring, space
+from sim.mutants.mutant import Edit, Explored, Mutant, Shown, edited
 
-__all__ = ["MUTANTS", "Edit", "Mutant", "Shown", "applied", "known"]
+__all__ = ["MUTANTS", "Edit", "Explored", "Mutant", "Shown", "applied", "known"]
 
 MUTANTS: dict[str, Mutant] = {
-    mutant.name: mutant for theme in (ring, durability, election, gossip, requests, space) for mutant in theme.MUTANTS
+    mutant.name: mutant
+    for theme in (ring, durability, election, gossip, requests, space, removal)
+    for mutant in theme.MUTANTS
 }
 
 

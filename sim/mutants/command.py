@@ -12,13 +12,17 @@ from itertools import repeat
 
 from ringipam.core.events import Effect, Event
 from sim.checkers.base import Checker
+from sim.explore.search import Result, explore
+from sim.explore.worlds import BY_NAME
 from sim.host import Host
-from sim.mutants import MUTANTS, Mutant, known
+from sim.mutants import MUTANTS, Mutant, applied, known
 from sim.run import Plan, Run
 
 EVENTS_MAX = 20_000
 """For each host. A run on a mutant that takes more is stopped: a sound one takes some 5,000."""
 SEEDS = range(400)
+STATES_MAX = 300_000
+"""Exploration gives up then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +34,13 @@ class Found:
     does: str
     expected: tuple[str, ...]
     caught_by: str
-    """The checker, or "" if none of the seeds showed it."""
+    """The checker, `explore`, or "" if none of the seeds showed it."""
     seed: int | None
     """The first that did."""
     seeds: int
     """How many were run, with that one."""
     events: int
-    """In all of them."""
+    """In all of them, or the states that were explored."""
 
     @property
     def surprising(self) -> bool:
@@ -78,8 +82,25 @@ def hunt(mutant: Mutant, plans: Iterable[Plan]) -> Found:
     return Found(mutant.name, mutant.rule, mutant.does, mutant.caught_by, caught_by, caught_at, tried, events)
 
 
+def explored(mutant: Mutant) -> Result:
+    """Explore the world in which it must be found."""
+    assert mutant.explored is not None
+    world = replace(BY_NAME[mutant.explored.world], ends_well=mutant.explored.ends_well)
+    with applied(mutant.name):
+        return explore(world, states_max=STATES_MAX)
+
+
+def searched(mutant: Mutant) -> Found:
+    result = explored(mutant)
+    assert mutant.explored is not None
+    caught_by = "explore" if mutant.explored.found in (result.violation or "") else ""
+    return Found(mutant.name, mutant.rule, mutant.does, mutant.caught_by, caught_by, None, 0, result.states)
+
+
 def _hunt(name: str, seeds: Iterable[int] | None) -> Found:
     mutant = known(name)
+    if mutant.explored is not None:
+        return searched(mutant)
     return hunt(mutant, [shown(mutant)] if seeds is None else (plan_of(mutant, seed) for seed in seeds))
 
 
@@ -122,6 +143,8 @@ def _seeds(text: str) -> range:
 def _line(found: Found) -> str:
     if not found.caught_by:
         return f"{found.name} ({found.rule}): NOT CAUGHT in {found.seeds} seeds, {found.events} events"
+    if found.seed is None:
+        return f"{found.name} ({found.rule}): found by exploration in {found.events} states"
     surprise = f", expected was {' or '.join(found.expected)}" if found.surprising else ""
     return (
         f"{found.name} ({found.rule}): {found.caught_by} at seed {found.seed}"

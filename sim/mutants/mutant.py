@@ -32,6 +32,18 @@ class Shown(NamedTuple):
     faults: str = "swarm"
 
 
+class Explored(NamedTuple):
+    """A small world in which exploration finds a mutant by itself."""
+
+    world: str
+    steps: int
+    """How long the shortest way to it is."""
+    found: str
+    """What is found, in a few of its words."""
+    ends_well: bool = False
+    """Whether it takes a look at how everything ends."""
+
+
 FIRST = Shown(0)
 
 
@@ -49,6 +61,8 @@ class Mutant:
     shown: Shown = FIRST
     standard: bool = True
     """Whether the standard swarm shows it; else it is hunted where `shown` is."""
+    explored: Explored | None = None
+    """Where it is looked for instead of in seeds."""
 
 
 @contextmanager

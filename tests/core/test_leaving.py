@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from solo import ME, Solo, ip, request
+from solo import ME, Solo, claim, ip, request
 
 from ringipam.address import Range
 from ringipam.claim import Claim, Segment
@@ -217,6 +217,16 @@ def test_a_leaver_issues_and_grants_nothing_and_asks_for_nothing() -> None:
 
     assert isinstance(solo.answer(Allocate("c1", None, 5_000)), NotReadyError)
     assert isinstance(solo.answer(RemovePeers(("a",), 5_000)), NotReadyError)
+
+
+def test_whoever_waits_for_an_address_is_told_at_once_that_the_host_leaves() -> None:
+    solo = owner(A)
+    solo.hear(A, request(1, solo, exact="10.0.0.5"))
+    waiting = solo.ask(claim("web", "10.0.0.5", 28, timeout_ms=60_000))
+
+    solo.ask(GO)
+
+    assert isinstance(solo.answers[waiting], NotReadyError)
 
 
 def test_leases_keep_a_host_unless_they_are_dropped() -> None:

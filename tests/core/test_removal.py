@@ -23,8 +23,10 @@ from ringipam.messages import (
     Health,
     Member,
     Members,
+    Point,
     PromiseRemoval,
     QueryRound,
+    Recall,
     RoundOver,
     Rumour,
     Standing,
@@ -298,11 +300,11 @@ def test_a_dead_owners_ranges_are_taken_over_once_every_member_has_answered() ->
 def test_s4_members_that_only_another_member_knows_must_answer_too() -> None:
     """X granted to Z, of which this coordinator never heard."""
     solo, number = coordinator(B)
-    solo.meet(Z)
     late = entry(HALF, Z, X, 2)
 
     solo.hear(B, PromiseRemoval(1, ALL.end, (ALL,), (entry(ALL, X, X),), (), (Z,)))
     assert number not in solo.answers
+    solo.meet(Z)
     solo.wait(600)
     assert any(isinstance(body, AskRemoval) for body in solo.sent_to(Z))
     answered(solo, Z, entry(Range(ALL.start, HALF.start), X, X), late, possessed=(HALF,))
@@ -592,11 +594,11 @@ def test_s10_what_a_member_was_granted_that_a_forced_removal_did_not_hear_is_tak
 
 
 def fenced() -> Solo:
-    """A member with a lease that learned of its own removal."""
+    """A member with a lease that has lost its memory, as A could tell."""
     solo = member(A, B)
     told(solo, entry(ALL, ME, A, 2))
     solo.allocate("web")
-    solo.hear(A, Members((Member(ME, "me:6783", 50, Health.DEAD, 0, Standing.REMOVED),), ()))
+    solo.hear(A, Recall(Point("another", 7, 7)))
     return solo
 
 

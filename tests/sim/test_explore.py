@@ -18,22 +18,29 @@ from ringipam.messages import (
     Body,
     Denial,
     Denied,
+    DenyRemoval,
+    Depart,
     Envelope,
+    Farewell,
     Grant,
     Introduced,
     Promise,
     Ranges,
     Rejected,
+    RoundOver,
     SpaceRequest,
 )
 from ringipam.ring import ring
 from ringipam.ring.ring import Changed, Joined, Ring
 from sim.__main__ import main
-from sim.explore.node import Hosts, Node
+from sim.explore.node import Hosts, Node, Wait
 from sim.explore.search import Result, Search, explore
 from sim.explore.worlds import BY_NAME, WORLDS, Part, World
+from sim.mutants import MUTANTS, Mutant
+from sim.mutants.command import explored
 
 STATES_MAX = 300_000
+DANGER_STATES = 50_000
 SLACK = 3
 """A protocol may come to need a message or two more; much longer ways are not the shortest."""
 
@@ -63,7 +70,7 @@ def test_nothing_is_broken_a_few_steps_into_any_world(world: World) -> None:
 
     assert result.violation is None, "\n".join((result.violation or "", *result.trace))
     assert result.depth == 6
-    assert result.states > 50
+    assert result.states > 30
 
 
 def test_a_small_world_is_explored_to_its_end() -> None:
@@ -118,6 +125,30 @@ def a_witness_vouches(body: Body) -> bool:
     return isinstance(body, Introduced)
 
 
+def somebody_is_bound_to_another_round(body: Body) -> bool:
+    return isinstance(body, DenyRemoval) and body.coordinator != ""
+
+
+def an_epoch_was_seen_already(body: Body) -> bool:
+    return isinstance(body, DenyRemoval) and body.seen > 0
+
+
+def a_round_is_aborted(body: Body) -> bool:
+    return isinstance(body, RoundOver) and not body.done
+
+
+def a_takeover_is_above_another(body: Body) -> bool:
+    return isinstance(body, RoundOver) and any(segment.claim.epoch > 1 for segment in body.segments)
+
+
+def an_heir_confirms(body: Body) -> bool:
+    return isinstance(body, Depart) and body.gifts != ()
+
+
+def nobody_wants_to_inherit(body: Body) -> bool:
+    return isinstance(body, Farewell) and not body.willing
+
+
 @pytest.mark.parametrize(
     ("world", "situation"),
     [
@@ -129,12 +160,18 @@ def a_witness_vouches(body: Body) -> bool:
         danger("election-in-a-line", a_lower_ballot_comes_too_late, crashes=0),
         danger("newcomer", a_witness_vouches, waits=0),
         danger("newcomer", granted, waits=0),
+        danger("removal", somebody_is_bound_to_another_round, ends_well=False),
+        danger("removal", an_epoch_was_seen_already, ends_well=False),
+        danger("removal", a_round_is_aborted, ends_well=False),
+        danger("removal-upon-removal", a_takeover_is_above_another, ends_well=False),
+        danger("leave", an_heir_confirms),
+        danger("two-leave", nobody_wants_to_inherit, ends_well=False, waits=0),
     ],
 )
 def test_worlds_get_to_where_it_is_dangerous(world: World, situation: Callable[[Body], bool]) -> None:
     search = Search(world, lambda _: None)
 
-    assert search.run(20, 50_000).violation is None
+    assert search.run(20, DANGER_STATES).violation is None
 
     messages = (packet.message for packet in search.hosts.packets)
     assert any(isinstance(message, Envelope) and situation(message.body) for message in messages)
@@ -143,8 +180,8 @@ def test_worlds_get_to_where_it_is_dangerous(world: World, situation: Callable[[
 class Doubting(Hosts):
     """Keeps two more images of each state, as it was met by other ways."""
 
-    def __init__(self, settings: list[Settings]) -> None:
-        super().__init__(settings)
+    def __init__(self, settings: list[Settings], *, quick_disks: bool) -> None:
+        super().__init__(settings, quick_disks=quick_disks)
         self.others: dict[int, list[bytes]] = {}
 
     def _number(self, place: int, node: Node) -> int:
@@ -376,6 +413,28 @@ def test_a_planted_bug_is_found_by_a_shortest_way(
     assert result.violation is not None, f"not found in {result.states} states"
     assert found in result.violation
     assert 0 < len(result.trace) <= steps + SLACK, "\n".join(result.trace)
+
+
+@pytest.mark.parametrize(
+    "mutant", [mutant for mutant in MUTANTS.values() if mutant.explored is not None], ids=lambda mutant: mutant.name
+)
+def test_a_mutant_of_removal_or_leaving_is_found_by_a_shortest_way(mutant: Mutant) -> None:
+    assert mutant.explored is not None
+
+    result = explored(mutant)
+
+    assert result.violation is not None, f"not found in {result.states} states"
+    assert mutant.explored.found in result.violation
+    assert 0 < len(result.trace) <= mutant.explored.steps + SLACK, "\n".join(result.trace)
+
+
+def test_a_host_that_is_gone_answers_nothing_and_is_answered_nothing() -> None:
+    search = Search(BY_NAME["three-coordinators"], lambda _: None)
+    search.run(6, 1_000)
+
+    dead = [number for number, local in enumerate(search.hosts.locals) if not local.image]
+    assert len(dead) == 3
+    assert all(search.hosts.after(local, Wait(1_000)) == () for local in dead)
 
 
 # ── the command ──────────────────────────────────────────────────────────────────────────────────
