@@ -375,8 +375,9 @@ class AskRemoval:
     """Who is to be removed."""
     force: bool
     """The operator goes on even if a target seems to be alive."""
+    since: int
     until: int
-    """Up to which address this round goes."""
+    """From which address up to which this round goes."""
     ranges: tuple[Range, ...]
     """Where your view is wanted, whatever it says."""
     electorate: bytes

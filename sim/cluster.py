@@ -16,6 +16,7 @@ from ringipam.core.rng import Rng
 from ringipam.core.settings import Settings
 from ringipam.errors import RingIpamError
 from sim.checkers import Checker, all_checkers
+from sim.checkers.base import drops_leases
 from sim.doubts import Doubts
 from sim.host import Host
 from sim.loop import Loop
@@ -239,7 +240,7 @@ class World:
         request = Request(self._numbers, host, verb, self.loop.now, 0)
         self.requests[request.number] = request
         target = self.hosts[host]
-        if isinstance(verb, Release):
+        if isinstance(verb, Release) or drops_leases(verb):
             self._releases = [r for r in self._releases if r.open or r.answered_ms == self.loop.now]
             self._releases.append(request)
         for hook in self._hooks["asked"]:
@@ -253,7 +254,10 @@ class World:
 
     def releasing(self, host: str, holder: str) -> bool:
         """Whether a release of this id is without an answer there, or was answered in this very moment."""
-        return any(r.host == host and isinstance(r.verb, Release) and r.verb.id == holder for r in self._releases)
+        return any(
+            r.host == host and (drops_leases(r.verb) or (isinstance(r.verb, Release) and r.verb.id == holder))
+            for r in self._releases
+        )
 
     def cancel(self, request: Request) -> None:
         """The caller goes away, unless the answer is on its way already (as in the runtime)."""

@@ -147,8 +147,8 @@ class Liar(Host):
         version = self._owner_of(start).version + 1
         owner = self._rng.pick((self.settings.peer, victim, "nobody.000000000000"))
         segments = (Segment(start, end, Claim(0, version, owner, self.settings.peer)),)
-        bodies: tuple[Body, ...] = (Rumour(self._next(), segments, ()), Ranges(segments, True))
-        return [self._rng.pick(bodies)]
+        told: tuple[Body, ...] = Rumour(self._next(), segments, ()), Ranges(segments, True)
+        return [self._rng.pick(told)]
 
     def old_versions(self, victim: str) -> list[Body]:
         start, end = self._some()
@@ -181,7 +181,7 @@ class Liar(Host):
         return [
             RoundOver(self._rng.below(4), True, (victim,), taken),
             PromiseRemoval(self._rng.below(4), end, (Range(start, end),), taken, (), ("ghost.000000000000",)),
-            AskRemoval(1 + self._rng.below(3), (victim,), True, end, (), b""),
+            AskRemoval(1 + self._rng.below(3), (victim,), True, 0, end, (), b""),
         ]
 
     def farewells(self, victim: str) -> list[Body]:

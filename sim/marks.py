@@ -294,7 +294,9 @@ class Marks(Checker):
 
     # ── changes ──────────────────────────────────────────────────────────────────────────────────
 
-    def changed(self, host: Host, event: Event | None, effects: list[Effect], changes: tuple[Change, ...]) -> None:  # noqa: C901  # a line or two for each kind of change
+    def changed(  # noqa: C901  # a line or two for each kind of change
+        self, host: Host, event: Event | None, effects: list[Effect], changes: tuple[Change, ...]
+    ) -> None:
         if host.stranger:
             return
         for change in changes:

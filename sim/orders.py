@@ -171,8 +171,23 @@ class Orders:
     def _see_off(self, host: Host, then: str) -> None:
         if host.standing.gone:
             return  # `_mend` knows what becomes of it
-        if not host.fenced and host.up and not self._asked(host.name, Leave):
-            self.leave(host, then, drop_leases=True)
+        if host.fenced or not host.up or self._asked(host.name, Leave):
+            return
+        doubtful = list(host.disk.durable.conflicts)
+        if any(self._used_elsewhere(host, start, end) for start, end in doubtful):
+            del self.leaving[host.name]  # it stays, as long as others use what it owns
+            return
+        for start, end in doubtful:
+            self._ask(host.name, Resolve(start, end))
+        self.leave(host, then, drop_leases=True)
+
+    def _used_elsewhere(self, host: Host, start: int, end: int) -> bool:
+        return any(
+            start <= int(lease.address) < end
+            for other in self.world.hosts.values()
+            if other is not host and other.wanted
+            for lease in other.disk.durable.leases.values()
+        )
 
     def _remove_the_dead(self) -> None:
         assert self._rng is not None

@@ -146,7 +146,9 @@ BODIES: dict[type, st.SearchStrategy[Any]] = {
     messages.LeasePage: st.builds(messages.LeasePage, counts, some(leases()), st.booleans()),
     messages.Recall: st.builds(messages.Recall, points),
     messages.Rival: st.builds(messages.Rival, words),
-    messages.AskRemoval: st.builds(messages.AskRemoval, counts, some(peer_ids), st.booleans(), widths, spans, digests),
+    messages.AskRemoval: st.builds(
+        messages.AskRemoval, counts, some(peer_ids), st.booleans(), widths, widths, spans, digests
+    ),
     messages.PromiseRemoval: st.builds(messages.PromiseRemoval, counts, widths, spans, segments, spans, some(peer_ids)),
     messages.DenyRemoval: st.builds(messages.DenyRemoval, counts, counts, st.just("") | peer_ids, prose),
     messages.QueryRound: st.builds(messages.QueryRound, counts),

@@ -323,6 +323,7 @@ def _put_ask_removal(body: AskRemoval, peers: PeerTable) -> list[object]:
         body.epoch,
         put_peers(body.targets, peers),
         body.force,
+        put_wide(body.since),
         put_wide(body.until),
         put_spans(body.ranges),
         body.electorate,
@@ -331,7 +332,7 @@ def _put_ask_removal(body: AskRemoval, peers: PeerTable) -> list[object]:
 
 def _read_ask_removal(reader: Reader) -> AskRemoval:
     epoch, targets, force = reader.uint(COUNT_MAX), read_peers(reader), reader.flag()
-    return AskRemoval(epoch, targets, force, reader.wide(), read_spans(reader), reader.digest())
+    return AskRemoval(epoch, targets, force, reader.wide(), reader.wide(), read_spans(reader), reader.digest())
 
 
 def _put_promise_removal(body: PromiseRemoval, peers: PeerTable) -> list[object]:
@@ -433,7 +434,7 @@ BODIES = (
     Kind(23, LeasePage, 3, _put_lease_page, _read_lease_page),
     Kind(24, CompareMembers, 3, _put_compare, _read_compare_members),
     Kind(25, Recall, 1, _put_recall, _read_recall),
-    Kind(26, AskRemoval, 6, _put_ask_removal, _read_ask_removal),
+    Kind(26, AskRemoval, 7, _put_ask_removal, _read_ask_removal),
     Kind(27, PromiseRemoval, 6, _put_promise_removal, _read_promise_removal),
     Kind(28, DenyRemoval, 4, _put_deny_removal, _read_deny_removal),
     Kind(29, QueryRound, 1, _put_query_round, _read_query_round),

@@ -57,10 +57,13 @@ class _Wish:
     force: bool
     timeout_ms: int
     due_ms: int
+    since: int
+    """From which address on it is still to be done."""
     alive_ms: int
     """A target that still seems to be alive then ends it."""
     again: bool
-    """They are gone already, and the operator wants it done once more: somebody was not heard then (safety.md S10)."""
+    """They are gone already, and a round is due all the same: somebody was not heard (safety.md S10), or the last round
+    did not reach to the end."""
     taken: int = 0
     without: tuple[str, ...] = ()
 
@@ -81,6 +84,7 @@ class _Open:
     epoch: int
     targets: tuple[str, ...]
     force: bool
+    since: int
     until: int
     began_ms: int
     ask_ms: int
@@ -126,7 +130,8 @@ class Removals:
             now = self._state.now
             due, alive = now + verb.timeout_ms, now + min(verb.timeout_ms, ALIVE_WAIT_MS)
             again = all(map(self._state.members.gone, targets))
-            self._wishes.append(_Wish(request, targets, verb.force, verb.timeout_ms, due, alive, again))
+            since = self._state.extent.start
+            self._wishes.append(_Wish(request, targets, verb.force, verb.timeout_ms, due, since, alive, again))
             self._advance()
 
     def _resolve(self, verb: RemovePeers) -> tuple[str, ...] | RingIpamError:
@@ -278,9 +283,9 @@ class Removals:
             self._pause_ms = state.now + ASK_MS
             return
         epoch = state.epoch + 1
-        basis = self._basis(wish.targets)
+        basis = [segment for segment in self._basis(wish.targets) if segment.end > wish.since]
         until = basis[WINDOW_MAX].start if len(basis) > WINDOW_MAX else state.extent.end
-        self._open = _Open(epoch, wish.targets, wish.force, until, state.now, state.now)
+        self._open = _Open(epoch, wish.targets, wish.force, wish.since, until, state.now, state.now)
         self._rounds[epoch] = Round(wish.targets, False, ())
         state.change(PutRound(epoch, self._rounds[epoch]))
         self._pledge(state.me, Pledge(epoch, wish.targets))
@@ -312,6 +317,7 @@ class Removals:
                         open_.epoch,
                         open_.targets,
                         open_.force,
+                        open_.since,
                         open_.until,
                         tuple(wanted),
                         self._hash(open_.targets),
@@ -321,9 +327,9 @@ class Removals:
     def _within(self, open_: _Open) -> list[Segment]:
         """What this round is about."""
         return [
-            segment._replace(end=min(segment.end, open_.until))
+            segment._replace(start=max(segment.start, open_.since), end=min(segment.end, open_.until))
             for segment in self._basis(open_.targets)
-            if segment.start < open_.until
+            if segment.start < open_.until and segment.end > open_.since
         ]
 
     def _wanted(self, open_: _Open) -> tuple[Range, ...]:
@@ -351,7 +357,7 @@ class Removals:
             return
         strangers = [peer for peer in promise.members if peer not in state.members]
         state.learn([Member(peer, "", 0, Health.ALIVE, 0) for peer in strangers], member)
-        open_.until = min(open_.until, max(promise.until, state.extent.start))
+        open_.until = min(open_.until, max(promise.until, open_.since))
         open_.denied.pop(member, None)
         view = open_.views.setdefault(member, _View())
         for start, end in promise.ranges:
@@ -395,6 +401,10 @@ class Removals:
             self._press(open_)
         if any(self._unknown(open_, peer) for peer in electorate if peer in open_.views):
             return
+        if open_.until <= open_.since:
+            self._abort("a member shows nothing")
+            self._pause_ms = state.now + PAUSE_MS
+            return
         self._take_over(open_, tuple(missing))
 
     def _take_over(self, open_: _Open, missing: tuple[str, ...]) -> None:
@@ -415,7 +425,8 @@ class Removals:
         size = sum(found.size for found in ranges)
         for wish in self._wishes:
             if wish.targets == open_.targets:
-                wish.again = False
+                wish.since = open_.until if open_.until < state.extent.end else state.extent.start
+                wish.again = open_.until < state.extent.end
                 wish.taken += size
                 wish.without = tuple(dict.fromkeys((*wish.without, *missing)))
         names = ", ".join(open_.targets)
@@ -597,10 +608,10 @@ class Removals:
         assert state.ring is not None
         wanted = Intervals()
         for start, end in ask.ranges:
-            wanted.add(start, min(end, ask.until))
+            wanted.add(max(start, ask.since), min(end, ask.until))
         told: list[Segment] = []
         until = ask.until
-        for segment in state.ring.segments():
+        for segment in state.ring.segments(ask.since):
             if segment.start >= until:
                 break
             names = self._out(segment.claim.owner, ask.targets) or self._out(segment.claim.writer, ask.targets)

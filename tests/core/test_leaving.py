@@ -340,7 +340,7 @@ def test_s11_who_coordinates_a_removal_of_the_leaver_is_no_heir() -> None:
 
 def test_s11_who_has_promised_the_removal_of_the_leaver_is_no_heir() -> None:
     solo = member()
-    solo.hear(A, AskRemoval(1, (B,), True, ALL.end, (ALL,), b""))
+    solo.hear(A, AskRemoval(1, (B,), True, ALL.start, ALL.end, (ALL,), b""))
 
     assert not farewell(solo.hear(B, leaving())).willing
 

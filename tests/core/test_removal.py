@@ -65,7 +65,7 @@ def dead(solo: Solo, *peers: str, by: str = A) -> None:
 
 
 def asking(epoch: int, *targets: str, ranges: tuple[Range, ...] = (ALL,), force: bool = False) -> AskRemoval:
-    return AskRemoval(epoch, targets or (X,), force, ALL.end, ranges, b"")
+    return AskRemoval(epoch, targets or (X,), force, ALL.start, ALL.end, ranges, b"")
 
 
 def records(effects: list[Effect]) -> list[object]:
@@ -310,21 +310,25 @@ def test_a_host_that_is_gone_is_forgotten_by_the_views_and_by_nobody_else() -> N
     assert solo.stored.members[X].standing is Standing.REMOVED
 
 
-def test_a_view_too_large_for_one_round_is_taken_over_in_several() -> None:
+def test_a_view_too_large_for_one_round_is_taken_over_in_several_whoever_possesses_the_first_part() -> None:
+    """A possesses what X once wrote all over the lower half, X owns every other piece of the upper one."""
     solo = Solo("10.0.0.0/16", init="observer")
     solo.meet(A, cluster="thering")
     start, end = solo.settings.universe.range
     pieces = [Range(at, at + 8) for at in range(start, end, 8)]
-    told(solo, *(entry(piece, X if at % 2 else A, X if at % 2 else A) for at, piece in enumerate(pieces)))
+    lower, upper = pieces[:4096], pieces[4096:]
+    told(solo, *(entry(piece, A, X, 2 + at % 2) for at, piece in enumerate(lower)))
+    told(solo, *(entry(piece, *((X, X) if at % 2 else (A, A))) for at, piece in enumerate(upper)))
     dead(solo, X)
-    number = solo.ask(RemovePeers((X,), 30_000))
-    for _ in range(10):
+    number = solo.ask(RemovePeers((X,), 60_000))
+    for _ in range(20):
         solo.wait(600)
         for ask in [body for body in solo.sent_to(A) if isinstance(body, AskRemoval)][-1:]:
-            solo.hear(A, PromiseRemoval(ask.epoch, ask.until, ask.ranges, (), (), ()))
+            possessed = tuple(piece for piece in ask.ranges if piece.end <= upper[0].start)
+            solo.hear(A, PromiseRemoval(ask.epoch, ask.until, ask.ranges, (), possessed, ()))
 
-    assert len([done for done in solo.stored.rounds.values() if done.done]) == 3
-    assert solo.answers[number] == {"removed": [X], "taken": (end - start) // 2, "without": [], "also": []}
+    assert len([done for done in solo.stored.rounds.values() if done.done]) == 4
+    assert solo.answers[number] == {"removed": [X], "taken": 2048 * 8, "without": [], "also": []}
 
 
 def test_s4_members_that_only_another_member_knows_must_answer_too() -> None:
