@@ -396,9 +396,11 @@ class PromiseRemoval:
     segments: tuple[Segment, ...]
     """My view there, and wherever it names one who is to go, or has gone, as owner or as writer."""
     possessed: tuple[Range, ...]
-    """What I possess of `ranges` (safety.md S8)."""
+    """What of `ranges` is mine to keep (safety.md S8)."""
     members: tuple[str, ...]
     """Who else must be asked, if that is not whom you named."""
+    leased: tuple[Range, ...] = ()
+    """What I lease there and do not own: whoever takes it over must not issue it."""
 
 
 @dataclass(frozen=True, slots=True)

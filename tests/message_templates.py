@@ -11,12 +11,18 @@ from pathlib import Path
 SOURCE = Path(__file__).parent.parent / "ringipam"
 
 LOGGERS = {"debug", "info", "warning", "error", "critical", "exception", "warn", "_warn", "log", "__init__", "exit"}
-REASONS = {"Refused", "Close", "_close", "close", "drop", "_refuse_path", "_not_ready", "LogRecord", "append"}
-"""Calls whose text becomes part of a message: why a connection ended, why nothing is answered."""
+REASONS = {
+    *("Refused", "Close", "_close", "close", "drop", "_refuse_path", "_not_ready", "LogRecord", "append", "_turn_away"),
+    *("fence", "_abort", "DenyRemoval", "Breach", "Fault", "Mend", "say"),
+}
+"""Calls whose text becomes part of a message: why a connection ended, why nothing is answered, what is wrong."""
 PROGRAMMERS = {"AttributeError", "AssertionError", "TypeError"}
 """Errors for whoever calls Python functions wrongly; no operator sees them."""
-HEADER = re.compile(r"[A-Z][A-Za-z-]+: (close|\{\w+\})|.* HTTP/1\.1 .*")
-"""Of HTTP, for no reader."""
+NOT_PROSE = re.compile(
+    r"[A-Z][A-Za-z-]+: (close|Bearer|\{\w+\})|.* HTTP/1\.1 .*"
+    r"|(ALTER TABLE|CREATE (TABLE|TRIGGER)|DROP TABLE|INSERT INTO) .*"
+)
+"""HTTP and SQL, for no reader."""
 
 PLACE = "{}"
 
@@ -44,7 +50,7 @@ def messages() -> list[Message]:
     for path in sorted(SOURCE.rglob("*.py")):
         tree = ast.parse(path.read_text())
         for line, text in _texts(tree):
-            if not HEADER.fullmatch(text):
+            if not NOT_PROSE.fullmatch(text):
                 found.append(Message(str(path.relative_to(SOURCE.parent)), line, text))
     return found
 
@@ -55,8 +61,9 @@ def _has_words(text: str, least: int) -> bool:
 
 
 def _texts(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    constants = _assigned(tree)
     for function in [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]:
-        assigned = _assigned(function)
+        assigned = constants | _assigned(function)
         for node in _own(function):
             for value, words in _told(node, function):
                 yield from ((line, text) for line, text in _of(value, assigned) if _has_words(text, words))
@@ -73,8 +80,17 @@ def _told(node: ast.AST, function: ast.FunctionDef | ast.AsyncFunctionDef) -> It
             yield from ((argument, 2) for argument in node.args)
         elif name == "encode" and isinstance(node.func, ast.Attribute):  # an answer to a client that is not JSON
             yield node.func.value, 2
-    elif isinstance(node, ast.Return) and node.value is not None and _returns_text(function):
-        yield node.value, 2
+    elif (value := _said(node, function)) is not None:
+        yield value, 2
+
+
+def _said(node: ast.AST, function: ast.FunctionDef | ast.AsyncFunctionDef) -> ast.expr | None:
+    """What a statement adds to what is told: an answer in words, or more lines of one."""
+    if isinstance(node, ast.Return) and _returns_text(function):
+        return node.value
+    if isinstance(node, ast.AugAssign) and isinstance(node.value, ast.List | ast.ListComp):
+        return node.value
+    return None
 
 
 def _own(function: ast.AST) -> Iterator[ast.AST]:
@@ -85,10 +101,10 @@ def _own(function: ast.AST) -> Iterator[ast.AST]:
             yield from _own(child)
 
 
-def _assigned(function: ast.AST) -> dict[str, list[ast.expr]]:
-    """What the names of a function, and the places in its mappings, may stand for."""
+def _assigned(scope: ast.AST) -> dict[str, list[ast.expr]]:
+    """What the names of a module or a function, its attributes, and the places in its mappings, may stand for."""
     found: dict[str, list[ast.expr]] = {}
-    for node in _own(function):
+    for node in _own(scope):
         if isinstance(node, ast.Assign):
             found.setdefault(ast.unparse(node.targets[0]), []).append(node.value)
     return found
@@ -118,7 +134,9 @@ def _of(node: ast.expr, assigned: dict[str, list[ast.expr]]) -> Iterator[tuple[i
         case ast.Tuple(elts=values) | ast.List(elts=values) | ast.Dict(values=values):
             for value in values:
                 yield from _of(value, assigned)
-        case ast.Name() | ast.Subscript():
+        case ast.ListComp(elt=value):
+            yield from _of(value, assigned)
+        case ast.Name() | ast.Attribute() | ast.Subscript():
             for value in assigned.get(ast.unparse(node), ()):
                 yield from _of(value, {})
         case _:

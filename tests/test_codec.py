@@ -149,7 +149,9 @@ BODIES: dict[type, st.SearchStrategy[Any]] = {
     messages.AskRemoval: st.builds(
         messages.AskRemoval, counts, some(peer_ids), st.booleans(), widths, widths, spans, digests
     ),
-    messages.PromiseRemoval: st.builds(messages.PromiseRemoval, counts, widths, spans, segments, spans, some(peer_ids)),
+    messages.PromiseRemoval: st.builds(
+        messages.PromiseRemoval, counts, widths, spans, segments, spans, some(peer_ids), spans
+    ),
     messages.DenyRemoval: st.builds(messages.DenyRemoval, counts, counts, st.just("") | peer_ids, prose),
     messages.QueryRound: st.builds(messages.QueryRound, counts),
     messages.RoundOver: st.builds(messages.RoundOver, counts, st.booleans(), some(peer_ids), segments),

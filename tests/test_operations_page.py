@@ -96,6 +96,8 @@ def test_texts_are_found_wherever_a_message_can_begin() -> None:
         "stopping: %s",
         "its owner is not known yet",  # through a variable
         "every listed peer must agree",  # what a function of words returns
-        "more than {connections_max} connections; close some or try again",  # the body of an answer
+        "bad request: {self._parser.fault}",  # the body of an answer
+        "this host has left the ring: `ringipam rejoin` brings it back as a new peer",  # through a constant
+        "{peer} is gone and still owns addresses: `ringipam remove-peer {peer}` again",  # one of several lines
     ):
         assert known in texts

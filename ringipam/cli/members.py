@@ -107,5 +107,5 @@ def _rejoin(options: argparse.Namespace) -> int:
     if options.json:
         print_json(done)
         return 0
-    print(f"now {done['to']}; next, on any host: {done['next']}")
+    print(f"now {done['to']}; next, here: {done['next']}")
     return 0

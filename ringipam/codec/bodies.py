@@ -343,12 +343,14 @@ def _put_promise_removal(body: PromiseRemoval, peers: PeerTable) -> list[object]
         put_segments(body.segments, peers),
         put_spans(body.possessed),
         put_peers(body.members, peers),
+        put_spans(body.leased),
     ]
 
 
 def _read_promise_removal(reader: Reader) -> PromiseRemoval:
     epoch, until, ranges = reader.uint(COUNT_MAX), reader.wide(), read_spans(reader)
-    return PromiseRemoval(epoch, until, ranges, read_segments(reader), read_spans(reader), read_peers(reader))
+    segments, possessed, members = read_segments(reader), read_spans(reader), read_peers(reader)
+    return PromiseRemoval(epoch, until, ranges, segments, possessed, members, read_spans(reader))
 
 
 def _put_deny_removal(body: DenyRemoval, peers: PeerTable) -> list[object]:
@@ -435,7 +437,7 @@ BODIES = (
     Kind(24, CompareMembers, 3, _put_compare, _read_compare_members),
     Kind(25, Recall, 1, _put_recall, _read_recall),
     Kind(26, AskRemoval, 7, _put_ask_removal, _read_ask_removal),
-    Kind(27, PromiseRemoval, 6, _put_promise_removal, _read_promise_removal),
+    Kind(27, PromiseRemoval, 7, _put_promise_removal, _read_promise_removal),
     Kind(28, DenyRemoval, 4, _put_deny_removal, _read_deny_removal),
     Kind(29, QueryRound, 1, _put_query_round, _read_query_round),
     Kind(30, RoundOver, 4, _put_round_over, _read_round_over),

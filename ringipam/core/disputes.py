@@ -12,15 +12,15 @@ from ringipam.core.events import Rebuild, Rejoin, Resolve
 from ringipam.core.links import Links
 from ringipam.core.routing import Router
 from ringipam.core.search import FOR_NOW, Searches, Seeker
-from ringipam.core.settings import NEVER
-from ringipam.core.state import State
-from ringipam.errors import FencedError, NotFoundError, RequestError
+from ringipam.core.settings import NEVER, name_of
+from ringipam.core.state import State, check_ranges
+from ringipam.errors import FencedError, NotFoundError, NotReadyError, RequestError
 from ringipam.messages import Denial, Dispute, Disputed, Standing
 from ringipam.ring.intervals import Intervals
 
 TELL_MS = 5_000
 TOLD_MAX = 2_000
-CONFLICTS_MAX = 4_000
+LISTED_MAX = 4_000
 """So many ranges in doubt are listed, and a few more: a hostile member could dispute every address there is."""
 CARRIED_MS = 1_000
 CARRIED_MAX = 8
@@ -52,7 +52,7 @@ class Disputes:
         state = self._state
         if state.ring is None or not len(state.leases):
             return NEVER
-        due = self._due_ms if state.fenced or state.conflicts else NEVER
+        due = self._due_ms if state.fenced or state.conflicts or state.orphans else NEVER
         if not state.fenced and (state.orphans or self._seekers):
             due = min(due, self._carried_ms)
         return due
@@ -61,7 +61,7 @@ class Disputes:
         state = self._state
         if state.ring is None:
             return
-        if (state.fenced or state.conflicts) and state.now >= self._due_ms:
+        if (state.fenced or state.conflicts or state.orphans) and state.now >= self._due_ms:
             self._due_ms = state.now + TELL_MS
             self._tell()
         if not state.fenced and state.now >= self._carried_ms:
@@ -73,16 +73,15 @@ class Disputes:
     def _tell(self) -> None:
         """Whoever owns by the ring what is leased here must not issue it.
 
-        Without a mistake there is no such lease; carried ones (below) are claimed from the owner instead, and told of
-        only when somebody else uses them too, so that both hosts list them.
+        Without a mistake there is no such lease. Carried ones (below) are claimed from the owner besides, and the doubt
+        ends with the grant.
         """
         state = self._state
         assert state.ring is not None
         wanted: dict[str, list[Range]] = {}
         for lease in sorted(state.leases, key=lambda lease: int(lease.address)):
             address = int(lease.address)
-            told = state.fenced or address not in state.orphans or address in state.doubtful
-            if told and state.inside(lease.address.version, address):
+            if state.inside(lease.address.version, address):
                 owner = state.ring.at(address).owner
                 if owner and owner != state.me and not state.members.gone(owner):
                     wanted.setdefault(owner, []).append(Range(address, address + 1))
@@ -103,11 +102,12 @@ class Disputes:
         """Issue nothing where somebody else holds leases; that is durable before it is acknowledged."""
         state = self._state
         assert state.ring is not None
-        if len(state.conflicts) >= CONFLICTS_MAX:
-            state.warn("disputes", f"{holder} disputes more addresses than can be listed: the others are not")
-            return
+        check_ranges(dispute.ranges, state.extent)
         for start, end in dispute.ranges[:TOLD_MAX]:
             for piece in state.ring.ranges_of(state.me, start, end):
+                if len(state.conflicts) >= LISTED_MAX:
+                    state.warn("disputes", f"{holder} disputes more addresses than can be listed: the others are not")
+                    return
                 state.dispute(*piece, (state.me, holder), holder)
         self._router.send(holder, Disputed(dispute.number))
 
@@ -125,6 +125,10 @@ class Disputes:
                 doubtful.add(*piece)
         if not doubtful.size:
             state.reply(request, NotFoundError("nothing is in doubt there: see `ringipam conflicts`"))
+            return
+        problem = self._take_problem(doubtful) if verb.take else ""
+        if problem:
+            state.reply(request, NotReadyError(problem))
             return
         if verb.take and (state.hold or state.members.me.standing is not Standing.MEMBER):
             state.reply(request, FencedError(f"this host cannot own anything: {state.hold or 'it is leaving'}"))
@@ -145,6 +149,23 @@ class Disputes:
         start, end = min(start for start, _ in doubtful), max(end for _, end in doubtful)
         state.log("warning", f"the conflict over {state.describe(start, end)} was resolved by hand")
         state.reply(request, {"resolved": [state.universe.text(start), state.universe.text(end - 1)]})
+
+    def _take_problem(self, doubtful: Intervals) -> str:
+        """Why these cannot be taken over just now: somebody else may be about to issue them."""
+        state = self._state
+        assert state.ring is not None
+        if state.pledges:
+            return "a removal is under way, to which this host is bound: take it when that is over"
+        for start, end in doubtful:
+            for owner in state.ring.owners(start, end):
+                told = self._acknowledged.get(owner, (0, ()))[1]
+                alive = owner != state.me and state.members.reachable(owner)
+                if alive and start in self._carried_at(start) and Range(start, start + 1) not in told:
+                    return f"{name_of(owner)} owns it and has not been told yet that it is in doubt: try again"
+        return ""
+
+    def _carried_at(self, address: int) -> tuple[int, ...]:
+        return (address,) if address in self._state.orphans else ()
 
     def _take(self, doubtful: Intervals) -> None:
         """By an operator's word, own it, whoever the ring says does: an epoch of its own beats whatever was written."""

@@ -71,7 +71,7 @@ class Donor:
 
     def _give_exactly(self, asker: str, request: SpaceRequest) -> None:
         state = self._state
-        if request.end - request.start > EXACT_SIZE_MAX or not state.owns(request.start, request.end):
+        if request.end - request.start > EXACT_SIZE_MAX:
             self._deny(asker, request, Denial.NOT_OWNER)
             return
         for address in range(request.start, request.end):
@@ -79,6 +79,10 @@ class Donor:
             if lease is not None:
                 self._deny(asker, request, Denial.IN_USE, lease.id)
                 return
+        state.settle(request.start, request.end, asker)
+        if not state.owns(request.start, request.end):
+            self._deny(asker, request, Denial.NOT_OWNER)
+            return
         self.give(asker, request.number, Range(request.start, request.end))
 
     def _give_some(self, asker: str, request: SpaceRequest) -> None:
@@ -122,7 +126,8 @@ class Donor:
         owners = state.ring.owners(request.start, request.end)
         if reason in (Denial.NO_SPACE, Denial.NOT_OWNER) and sum(owners.values()) < request.end - request.start:
             reason = Denial.NOT_YET
-        state.answered[asker] = request.number
+        if asker in state.members:
+            state.answered[asker] = request.number
         told: tuple[Segment, ...] = ()
         if request.known != known_of(state.ring, Range(request.start, request.end), request.number):
             granted = (

@@ -138,6 +138,10 @@ class Leaving:
             missing.append(f"{name_of(peer)}{far}")
         if missing:
             return f"the consent of {', '.join(missing)}"
+        if self._removals.bound or state.suspended.size:
+            return "the end of a removal"
+        if state.conflicts:
+            return "what is in doubt to be resolved: see `ringipam conflicts`"
         return "a host that can take the ranges" if self._owned() else "the disk"
 
     def _missing(self, going: _Going) -> list[str]:
@@ -159,7 +163,8 @@ class Leaving:
         # Whoever has not promised may have a grant on its way here: nothing is given away before all have.
         if not self._missing(going):
             self._bequeath(going)
-            if not self._missing(going) and not self._owned():
+            # Who is bound to a removal has shown its view, and must be there until that is over.
+            if not self._missing(going) and not self._owned() and not self._removals.bound:
                 self._gone(going)
                 return
         if self._state.now >= going.ask_ms:
@@ -252,13 +257,10 @@ class Leaving:
         state.join(depart.gifts, leaver)
         if member.standing is not Standing.LEAVING:
             return
+        if self._removals.coordinating or state.fences(leaver):
+            return  # a removal under way counts on its view, or it has been promised to be fenced off: it must wait
         assert state.ring is not None
         seen = [segment for segment in state.ring.segments() if segment.claim.owner == leaver]
-        willing = (
-            not state.hold
-            and state.members.me.standing is Standing.MEMBER
-            and leaver not in self._removals.coordinating
-            and not state.fences(leaver)
-        )
+        willing = not state.hold and state.members.me.standing is Standing.MEMBER
         members = tuple(peer for peer in state.members.others() if peer != leaver)
         self._router.send(leaver, Farewell(depart.number, tuple(seen[:SEGMENTS_MAX]), willing, members))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
+from itertools import takewhile
 
 from ringipam.core.durable import Change
 from ringipam.core.events import Close, Dial, Effect, Log, Persist, Rebuild, Reply, Send
@@ -40,7 +41,9 @@ class Outbox:
         """All changes that wait, to be made durable as one; empty if there are none or a commit is under way."""
         if self._committing or not self._queue:
             return ()
-        waiting = [effect for effect in self._queue if isinstance(effect, Persist)]
+        # What comes behind a Rebuild was said by a peer that is no more: it must not land in its successor's memory.
+        until = takewhile(lambda effect: not isinstance(effect, Rebuild), self._queue)
+        waiting = [effect for effect in until if isinstance(effect, Persist)]
         self._committing = len(waiting)
         return tuple(change for persist in waiting for change in persist.changes)
 

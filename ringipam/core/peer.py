@@ -149,6 +149,7 @@ class Peer:
     def step(self, event: Event, now: int) -> list[Effect]:
         """What follows from `event`, in the order it must become visible."""
         self._state.now = max(now, self._state.now)
+        self._came_by = 0
         match event:
             case Received(link, message):
                 self._receive(link, message)

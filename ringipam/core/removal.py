@@ -18,7 +18,7 @@ from ringipam.core.links import Links
 from ringipam.core.naming import resolved
 from ringipam.core.routing import Router
 from ringipam.core.settings import NEVER, name_of
-from ringipam.core.state import EPOCH_JUMP_MAX, State
+from ringipam.core.state import EPOCH_JUMP_MAX, State, check_ranges
 from ringipam.errors import FencedError, NotReadyError, PeerError, RequestError, RequestTimeoutError, RingIpamError
 from ringipam.messages import (
     AskRemoval,
@@ -46,6 +46,8 @@ WINDOW_MAX = 2_000
 """Ranges in one round; a larger view takes several rounds, each over a part of the universe."""
 TOLD_MAX = 10_000
 TARGETS_MAX = 1_000
+HEARD_MS = 10_000
+"""Whoever probed or answered within that time is alive, linked or not."""
 
 
 @dataclass(slots=True)
@@ -75,6 +77,8 @@ class _View:
     covered: Intervals = field(default_factory=Intervals)
     """Where its view is known."""
     possessed: Intervals = field(default_factory=Intervals)
+    leased: tuple[Range, ...] = ()
+    """What it leases of others' ranges."""
 
 
 @dataclass(slots=True)
@@ -87,6 +91,8 @@ class _Open:
     since: int
     until: int
     began_ms: int
+    departures: int
+    """How many members had gone when it began: one that goes meanwhile takes its view with it."""
     ask_ms: int
     wanted: tuple[Range, ...] = ()
     """What it was known to be about when the members were asked last."""
@@ -117,6 +123,11 @@ class Removals:
     def coordinating(self) -> tuple[str, ...]:
         """Whom this peer is about to remove."""
         return self._open.targets if self._open else ()
+
+    @property
+    def bound(self) -> bool:
+        """Whether a round of somebody who is still there counts on this peer's promise."""
+        return any(not self._state.members.gone(coordinator) for coordinator in self._state.pledges)
 
     # ── operators ────────────────────────────────────────────────────────────────────────────────
 
@@ -236,6 +247,9 @@ class Removals:
             for wish in self._wishes:
                 state.reply(wish.request, FencedError(f"this host takes part in no removal: {state.fenced}"))
             self._wishes.clear()
+        if self._open is not None and self._open.departures != state.members.departures:
+            self._abort("a member has gone meanwhile")
+            self._pause_ms = state.now + state.rng.below(ASK_MS)
         if self._open is not None and not any(wish.targets == self._open.targets for wish in self._wishes):
             self._abort("nobody waits for it any more")
         if self._open is not None:
@@ -285,7 +299,9 @@ class Removals:
         epoch = state.epoch + 1
         basis = [segment for segment in self._basis(wish.targets) if segment.end > wish.since]
         until = basis[WINDOW_MAX].start if len(basis) > WINDOW_MAX else state.extent.end
-        self._open = _Open(epoch, wish.targets, wish.force, wish.since, until, state.now, state.now)
+        self._open = _Open(
+            epoch, wish.targets, wish.force, wish.since, until, state.now, state.members.departures, state.now
+        )
         self._rounds[epoch] = Round(wish.targets, False, ())
         state.change(PutRound(epoch, self._rounds[epoch]))
         self._pledge(state.me, Pledge(epoch, wish.targets))
@@ -353,11 +369,15 @@ class Removals:
         """Take in a member's view; its members must answer too."""
         state, open_ = self._state, self._open
         state.check(promise.segments)
+        for ranges in (promise.ranges, promise.possessed, promise.leased):
+            check_ranges(ranges, state.extent)
+        if open_ is not None and promise.epoch == open_.epoch and promise.until <= open_.since:
+            raise PeerError(f"{member} promises a removal and shows nothing")
         if open_ is None or promise.epoch != open_.epoch or member not in self._electorate(open_.targets):
             return
         strangers = [peer for peer in promise.members if peer not in state.members]
         state.learn([Member(peer, "", 0, Health.ALIVE, 0) for peer in strangers], member)
-        open_.until = min(open_.until, max(promise.until, open_.since))
+        open_.until = min(open_.until, promise.until)
         open_.denied.pop(member, None)
         view = open_.views.setdefault(member, _View())
         for start, end in promise.ranges:
@@ -365,6 +385,7 @@ class Removals:
             view.possessed.discard(start, end)
         for start, end in promise.possessed:
             view.possessed.add(start, end)
+        view.leased = promise.leased
         state.join(promise.segments, member)
         if self._wanted(open_) != open_.wanted:
             self._press(open_)  # somebody showed more than was known when the others were asked
@@ -401,10 +422,6 @@ class Removals:
             self._press(open_)
         if any(self._unknown(open_, peer) for peer in electorate if peer in open_.views):
             return
-        if open_.until <= open_.since:
-            self._abort("a member shows nothing")
-            self._pause_ms = state.now + PAUSE_MS
-            return
         self._take_over(open_, tuple(missing))
 
     def _take_over(self, open_: _Open, missing: tuple[str, ...]) -> None:
@@ -420,6 +437,7 @@ class Removals:
         self._rounds[open_.epoch] = Round(open_.targets, True, ranges)
         state.change(PutRound(open_.epoch, self._rounds[open_.epoch]))
         state.join(taken, state.me)
+        self._doubt(open_, ranges)
         self._bury(open_.targets)
         self._unpledge(state.me)
         size = sum(found.size for found in ranges)
@@ -434,6 +452,16 @@ class Removals:
         for peer in self._electorate(()):
             self._router.send(peer, self._outcome(open_.epoch))
 
+    def _doubt(self, open_: _Open, taken: Sequence[Range]) -> None:
+        """What a member leases of it is in doubt until it has claimed that: a host that rejoined kept its leases."""
+        new = Intervals()
+        for start, end in taken:
+            new.add(start, end)
+        for member, view in open_.views.items():
+            for leased in view.leased:
+                for piece in new.within(*leased):
+                    self._state.dispute(*piece, (self._state.me, member), member)
+
     def _to_take(self, segment: Segment, open_: _Open) -> list[Range]:
         """What nobody possesses any more of a range that names one who goes (safety.md S8)."""
         owner = segment.claim.owner
@@ -442,7 +470,7 @@ class Removals:
         if self._out(owner, open_.targets):
             return list(left)
         if owner == self._state.me:
-            held = self._state.possessed(segment.start, segment.end)
+            held = self._state.kept(segment.start, segment.end)
         elif owner in open_.views:
             held = list(open_.views[owner].possessed)
         else:
@@ -485,7 +513,8 @@ class Removals:
         return RoundOver(epoch, True, found.targets, tuple(segments[:TOLD_MAX]))
 
     def queried(self, member: str, query: QueryRound) -> None:
-        if self._open is None or self._open.epoch != query.epoch:
+        # One that is fenced may have forgotten what it did; members are free of it once it is removed (safety.md S23).
+        if not self._state.hold and (self._open is None or self._open.epoch != query.epoch):
             self._router.send(member, self._outcome(query.epoch))
 
     def _too_late(self, wish: _Wish) -> RequestError:
@@ -521,6 +550,11 @@ class Removals:
         if ask.epoch > state.epoch + EPOCH_JUMP_MAX or len(ask.targets) > TARGETS_MAX:
             raise PeerError(f"{coordinator} asks for a removal beyond all reason")
         if coordinator not in state.members or state.members.gone(coordinator) or state.me in ask.targets:
+            return
+        before = state.pledges.get(coordinator)
+        if before is not None and before.epoch < ask.epoch:
+            # What became of that one is to be known before its promise is given up for another.
+            self._router.send(coordinator, QueryRound(before.epoch))
             return
         denial = self._objection(coordinator, ask)
         if denial is not None:
@@ -583,7 +617,12 @@ class Removals:
         have taken over what they owned, and nobody saw it (S10). But who is seen alive was not dead then either.
         """
         state = self._state
-        left = tuple(peer for peer in pledge.targets if self._links.link_to(peer) is None)
+        heard = state.heard_ms
+        left = tuple(
+            peer
+            for peer in pledge.targets
+            if self._links.link_to(peer) is None and heard.get(peer, 0) < state.now - HEARD_MS
+        )
         if left == pledge.targets:
             return
         if all(map(state.members.gone, left)):
@@ -620,11 +659,12 @@ class Removals:
                 until = segment.start
                 break
             told += pieces
-        possessed = [piece for start, end in wanted for piece in state.possessed(start, min(end, until))]
+        possessed = [piece for start, end in wanted if start < until for piece in state.kept(start, min(end, until))]
         same = self._hash(ask.targets) == ask.electorate
         members = () if same else tuple(state.members.others())
         ranges = tuple(Range(start, min(end, until)) for start, end in wanted if start < until)
-        return PromiseRemoval(ask.epoch, until, ranges, tuple(told), tuple(possessed), members)
+        leased = state.leased_elsewhere(ask.since, until)[:TOLD_MAX]
+        return PromiseRemoval(ask.epoch, until, ranges, tuple(told), tuple(possessed), members, leased)
 
     def over(self, coordinator: str, message: RoundOver) -> None:
         """Unbind: after joining the takeover, or because there will be none (safety.md S9)."""

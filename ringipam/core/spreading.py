@@ -138,6 +138,9 @@ class Spreading:
 
     def _place(self, sender: str, point: Point) -> None:
         """Two processes that speak as one peer each hear of the other's history from whoever hears both (S13)."""
+        if sender not in self._state.members:
+            return  # an origin that somebody invented
+        self._state.heard_ms[sender] = self._state.now
         before = self._last.get(sender) or self._state.points.get(sender)
         self._last[sender] = point
         if before is not None and (before.nonce != point.nonce or before.number > point.number):
@@ -155,8 +158,13 @@ class Spreading:
     def recalled(self, sender: str, recall: Recall) -> None:
         """Somebody tells how far this peer's history had come, as far as it knows (S12)."""
         state = self._state
-        state.confront(recall.point)
-        if state.unconfirmed and not state.fenced:
+        state.confront(recall.point, sender)
+        if recall.point is None:
+            state.doubters.add(sender)
+        # Who knows nothing of this peer confirms nothing, unless nobody within reach knows more.
+        others = {peer for peer in state.members.others() if state.members.reachable(peer)}
+        known = recall.point is not None or others <= state.doubters
+        if state.unconfirmed and known and not state.fenced:
             state.unconfirmed = False
             state.gained = True
             state.log("info", f"{sender} confirms that this host's data is current")

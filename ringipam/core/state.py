@@ -13,6 +13,7 @@ from ringipam.claim import Segment
 from ringipam.core.durable import (
     Change,
     Conflict,
+    DropConflict,
     PutConflict,
     PutMember,
     PutMeta,
@@ -100,6 +101,10 @@ class State:
         """Was another peer before, and joins a ring that is there: it never forms one."""
         self.hints = tuple(stored.meta.get("dial", "").split())
         """Where others were when it was."""
+        self.heard_ms: dict[str, int] = {}
+        """When each peer answered or probed last, over whatever way."""
+        self.doubters: set[str] = set()
+        """Who knew nothing of this peer's history, while it waits for somebody who does."""
         self.whence: Callable[[], str] = str
         """Names the connection through which came what is being looked at, for logs."""
         self.excluded = Intervals()
@@ -201,6 +206,29 @@ class State:
         for start, end in (*self.doubtful, *self.suspended):
             mine.discard(start, end)
         return list(mine)
+
+    def kept(self, lo: int, hi: int) -> list[Range]:
+        """What of `[lo, hi)` is this peer's to keep, even where it is in doubt and may not be issued."""
+        assert self.ring is not None
+        kept = Intervals()
+        for start, end in self.ring.ranges_of(self.me, lo, hi):
+            kept.add(start, end)
+        for start, end in self.suspended.within(lo, hi):
+            kept.discard(start, end)
+        return list(kept)
+
+    def leased_elsewhere(self, lo: int, hi: int) -> tuple[Range, ...]:
+        """Addresses of `[lo, hi)` that are leased here and owned by others: nobody may issue them."""
+        held = sorted(int(lease.address) for lease in self.leases_within(lo, hi))
+        return tuple(Range(at, at + 1) for at in held if self.ring is None or self.ring.at(at).owner != self.me)
+
+    def settle(self, start: int, end: int, holder: str) -> None:
+        """Whoever put a range on record as in doubt, because it leases it, asks for it: the doubt ends here."""
+        conflict = self.conflicts.get((start, end))
+        if conflict is not None and conflict.source == holder:
+            del self.conflicts[start, end]
+            self.doubtful.discard(start, end)
+            self.change(DropConflict(start, end))
 
     def fences(self, peer: str) -> bool:
         """Whether `peer` is fenced off: gone for ever, or this peer has promised it (safety.md S9, S10, S11).
@@ -336,7 +364,7 @@ class State:
         owners = dict.fromkeys(new.owner for *_, new in joined.changed)
         strangers = [owner for owner in owners if owner and owner not in self.members]
         if strangers:
-            self.learn([Member(owner, "", 0, Health.ALIVE, 0) for owner in strangers], source)
+            self.learn([Member(owner, "", 0, Health.ALIVE, 0) for owner in strangers], source, owners=True)
 
     def _gain(self, start: int, end: int, rests: tuple[Rest, ...] | None, *, first: bool) -> None:
         self.space.add(start, end)
@@ -372,14 +400,14 @@ class State:
         """Put a range on record as in doubt, durably; nothing is issued there until that is resolved by hand."""
         if self.doubtful.count(start, end) == end - start:
             return
+        self.doubtful.add(start, end)
+        self.rows(self.space.remove(start, end))
         if len(self.conflicts) >= CONFLICTS_MAX:
             self.warn("conflicts", f"more than {CONFLICTS_MAX} conflicts: what {source} says of more is not on record")
             return
-        self.doubtful.add(start, end)
         conflict = Conflict(start, end, tuple(sorted({*peers})), self.now, source)
         self.conflicts[start, end] = conflict
         self.change(PutConflict(conflict))
-        self.rows(self.space.remove(start, end))
         told = f"{source} ({self.whence()})"
         text = f"conflict over {self.describe(start, end)}: {told} says {peers[1]} owns it"
         self.log("error", text, source, "conflict")
@@ -401,15 +429,17 @@ class State:
 
     # ── members ──────────────────────────────────────────────────────────────────────────────────
 
-    def learn(self, members: Iterable[Member], source: str, rumour: Rumour | None = None) -> None:
+    def learn(
+        self, members: Iterable[Member], source: str, rumour: Rumour | None = None, *, owners: bool = False
+    ) -> None:
         """Take in what `source` says of members; what was news is spread, newcomers are durable first (S4)."""
         news = []
         for member in members:
             known = self.members.get(member.peer)
-            if known is None and len(self.members) >= MEMBERS_MAX:
+            if known is None and not owners and len(self.members) >= MEMBERS_MAX:
                 self.warn("members", f"{source} names more than {MEMBERS_MAX} members: the others are ignored")
                 continue
-            self._check_own(member)
+            self._check_own(member, source)
             found = self.members.merge(member, self.now)
             if found is None:
                 continue
@@ -428,11 +458,11 @@ class State:
             elif len(news) <= RUMOUR_MEMBERS_MAX:
                 self.spread((), tuple(news), source)
 
-    def _check_own(self, member: Member) -> None:
+    def _check_own(self, member: Member, source: str) -> None:
         """What others say of this peer: how far its history had come, and whether it is still a member."""
         if member.peer != self.me:
             return
-        self.confront(member.point)
+        self.confront(member.point, source)
         mine = self.members.me
         if member.standing.value > mine.standing.value:
             self.come_to(member.standing)
@@ -464,11 +494,11 @@ class State:
             self.change(published)
             self.members.point = self.memory.point
 
-    def confront(self, point: Point | None) -> None:
+    def confront(self, point: Point | None, source: str) -> None:
         """Look for a point of this peer's history that somebody holds; fence this peer off if it is not in it (S12)."""
         objection = self.memory.objection(point) if point is not None else ""
         if objection:
-            self.fence(f"{objection}: `ringipam rejoin` brings it back as a new peer")
+            self.fence(f"{objection} (as {source} knows): `ringipam rejoin` brings it back as a new peer")
 
     def come_to(self, standing: Standing) -> None:
         """Be on the way out from now on, durably, and let everybody know."""

@@ -85,7 +85,14 @@ class Views:
         if state.conflicts:
             found.append(f"{len(state.conflicts)} ranges are in doubt: see `ringipam conflicts`")
         if state.suspended.size:
-            found.append(f"{state.suspended.size} addresses wait for the end of a removal")
+            found.append(
+                f"{state.suspended.size} addresses wait for the end of a removal, or for another one of the host that"
+                " gave them away and is gone"
+            )
+        for coordinator, pledge in state.pledges.items():
+            if coordinator != state.me:
+                names = ", ".join(map(name_of, pledge.targets))
+                found.append(f"bound to the removal of {names} by {coordinator}: if that host is dead, remove it too")
         carried = len(self._disputes.carried())
         if carried:
             found.append(

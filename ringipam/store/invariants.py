@@ -69,7 +69,7 @@ def _facts(stored: Stored) -> Iterator[Breach]:
         if not stored.meta.get(key):
             yield Breach(f"the fact {key!r} is missing")
     for key in COUNTERS:
-        if not stored.meta.get(key, "0").isdecimal():
+        if not stored.meta.get(key, "0").partition(" ")[0].isdecimal():  # behind that of commits stands their hash
             yield Breach(f"the fact {key!r} is no number: {stored.meta[key]!r:.80}")
 
 
@@ -160,7 +160,7 @@ def _rounds(stored: Stored, universe: Cidr) -> Iterator[Breach]:
 
 def _numbers(stored: Stored) -> Iterator[Breach]:
     """No process began, and nothing was said, after the last commit (safety.md S12)."""
-    last = int(stored.meta.get("commit", "0"))
+    last = int(stored.meta.get("commit", "0").partition(" ")[0])
     for nonce, first in stored.boots.items():
         if not 0 <= first <= last + 1:
             yield Breach(f"process {nonce} began with commit {first}, and there are only {last}")

@@ -121,7 +121,7 @@ def test_rejoin_shows_the_leases_first_and_then_what_to_do_next(run: Run, book: 
     out = run("rejoin", "--yes").out
 
     assert out.startswith("host1.3f9a would become a new peer; 1 lease: kept")
-    assert out.endswith("now host1.77c1; next, on any host: remove it\n")
+    assert out.endswith("now host1.77c1; next, here: remove it\n")
     assert json.loads(run("rejoin", "--yes", "--json").out)["to"] == "host1.77c1"
 
 

@@ -9,7 +9,7 @@ from ringipam.address import Range
 from ringipam.claim import Claim, Segment
 from ringipam.core.durable import PutTokens
 from ringipam.core.events import Allocate, Answer, Resolve, Show
-from ringipam.errors import FencedError, NoSpaceError, NotFoundError
+from ringipam.errors import FencedError, NoSpaceError, NotFoundError, NotReadyError
 from ringipam.lease import Lease
 from ringipam.messages import (
     Ack,
@@ -128,6 +128,11 @@ def test_refused_claims_do_not_keep_other_carried_leases_waiting() -> None:
 def test_carried_leases_are_listed_as_in_doubt_and_may_be_taken_by_hand() -> None:
     solo, (first, second) = with_carried_leases(2)
     assert [entry["leases"] for entry in conflicts(solo)] == [[first.as_json()], [second.as_json()]]
+
+    assert isinstance(resolve(solo, str(first.address), take=True), NotReadyError), "its owner may be about to issue it"
+    solo.wait(5_000)
+    told = [body for body in solo.sent_to(B) if isinstance(body, Dispute)]
+    solo.hear(B, Disputed(told[-1].number))
 
     assert resolve(solo, str(first.address), take=True) == {"resolved": [str(first.address)] * 2}
 

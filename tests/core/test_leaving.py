@@ -8,7 +8,7 @@ from solo import ME, Solo, claim, ip, request
 from ringipam.address import Range
 from ringipam.claim import Claim, Segment
 from ringipam.core.durable import PutMember, PutTokens
-from ringipam.core.events import Allocate, Leases, Leave, Persist, Prime, RemovePeers, Show
+from ringipam.core.events import Allocate, Cancelled, Leases, Leave, Persist, Prime, RemovePeers, Show
 from ringipam.errors import FencedError, NotReadyError, RequestError, RequestTimeoutError
 from ringipam.messages import (
     AskRemoval,
@@ -19,6 +19,7 @@ from ringipam.messages import (
     Health,
     Member,
     Members,
+    RoundOver,
     Rumour,
     Standing,
 )
@@ -330,19 +331,42 @@ def test_s11_of_two_leavers_neither_becomes_the_others_heir() -> None:
     assert not farewell(solo.hear(B, leaving())).willing
 
 
-def test_s11_who_coordinates_a_removal_of_the_leaver_is_no_heir() -> None:
-    """What the leaver wrote is fenced off there."""
+def test_s11_who_coordinates_a_removal_lets_nobody_leave_before_it_is_over() -> None:
+    """The leaver's view counts in it, and so does what it would give to heirs."""
     solo = member()
-    solo.ask(RemovePeers((B,), 20_000, force=True))
+    number = solo.ask(RemovePeers((A,), 20_000, force=True))
 
-    assert not farewell(solo.hear(B, leaving())).willing
+    assert solo.hear(B, leaving()) == []
+    solo.step(Cancelled(number))
+    solo.wait(600)
+
+    assert farewell(solo.hear(B, leaving())).willing
 
 
-def test_s11_who_has_promised_the_removal_of_the_leaver_is_no_heir() -> None:
+def test_s11_who_has_promised_the_removal_of_the_leaver_consents_when_that_is_over() -> None:
+    """What the leaver wrote is fenced off there."""
     solo = member()
     solo.hear(A, AskRemoval(1, (B,), True, ALL.start, ALL.end, (ALL,), b""))
 
-    assert not farewell(solo.hear(B, leaving())).willing
+    assert solo.hear(B, leaving()) == []
+    solo.hear(A, RoundOver(1, False, (), ()))
+
+    assert farewell(solo.hear(B, leaving())).willing
+
+
+def test_s11_a_leaver_that_is_bound_to_a_removal_goes_when_that_is_over() -> None:
+    solo = owner()
+    solo.ask(GO)
+    solo.hear(A, AskRemoval(1, ("x.00000000000f",), False, ALL.start, ALL.end, (), b""))
+    for _ in range(3):
+        for peer in (A, B):
+            consents(solo, peer)
+
+    assert solo.stored.members[ME].standing is Standing.LEAVING
+    solo.hear(A, RoundOver(1, False, (), ()))
+    solo.wait(600)
+
+    assert solo.stored.members[ME].standing is Standing.LEFT
 
 
 def test_whoever_has_left_is_a_member_no_more_and_is_answered_nothing() -> None:

@@ -32,6 +32,7 @@ from ringipam.core.durable import (
     Stored,
     Suspensions,
 )
+from ringipam.core.memory import Memory
 from ringipam.errors import OutOfRangeError, StoreError
 from ringipam.ring.space import Rows
 from ringipam.store.backup import back_up
@@ -138,6 +139,19 @@ def test_what_a_node_left_is_sound_and_looking_changes_nothing(directory: Path) 
     assert found.stored == loaded(directory)
     assert len(found.history) == 20
     assert everything(directory).keys() == before.keys()
+
+
+def test_the_commits_of_a_peer_are_sound_as_it_notes_them(directory: Path) -> None:
+    memory = Memory(Stored(), "nonce")
+    began = memory.begin()
+    noted = memory.commit([began], 1_000)
+    published = memory.publish()
+    assert noted is not None
+    assert published is not None
+
+    commit(directory, began, noted, published)
+
+    assert inspect(directory).faults == []
 
 
 def test_a_directory_in_use_is_not_looked_over(directory: Path) -> None:
