@@ -623,10 +623,10 @@ class Removals:
             for peer in pledge.targets
             if self._links.link_to(peer) is None and heard.get(peer, 0) < state.now - HEARD_MS
         )
-        if left == pledge.targets:
-            return
         if all(map(state.members.gone, left)):
-            self._unpledge(coordinator)
+            self._unpledge(coordinator)  # their tombstones fence them off
+            return
+        if left == pledge.targets:
             return
         self._pledge(coordinator, Pledge(pledge.epoch, left))
         self._relent()

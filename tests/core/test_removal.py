@@ -37,6 +37,7 @@ B = "b.00000000bbbb"
 X = "x.00000000000f"
 Z = "z.00000000000e"
 
+LEFT_AND_REMOVED = ((A, Standing.LEFT), (X, Standing.REMOVED))
 ALL = Range(ip("10.0.0.0"), ip("10.0.0.16"))
 HALF = Range(ip("10.0.0.8"), ip("10.0.0.16"))
 
@@ -592,6 +593,19 @@ def test_s10_a_round_whose_coordinator_has_gone_binds_until_its_target_is_seen_a
     assert solo.peer.possessed() == [ALL]
     assert solo.stored.pledges == {}
     assert solo.stored.suspended == {}
+
+
+def test_s10_a_round_whose_coordinator_and_targets_have_gone_binds_nobody() -> None:
+    """It was done, its coordinator left, and what it said at the end was lost."""
+    solo = member(A, B)
+    promise(solo, A, 1, X)
+    gone = [Member(peer, f"{peer}:6783", 9, Health.DEAD, 0, standing) for peer, standing in LEFT_AND_REMOVED]
+
+    solo.hear(B, Members(tuple(gone), ()))
+    solo.wait(5_000)
+
+    assert solo.stored.pledges == {}
+    assert solo.peer._state.fences(X)
 
 
 def test_s10_nothing_is_granted_to_one_that_was_removed() -> None:
