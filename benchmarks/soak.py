@@ -45,6 +45,8 @@ CALM_S = (10.0, 40.0)
 TROUBLE_S = (0.5, 8.0)
 """How long a daemon is down, or a cable out."""
 SAMPLE_S = 10.0
+RUNS_KIB = 40 * 1024
+"""A daemon with less in memory was killed, or has not finished to start."""
 ROWS = 12
 
 
@@ -325,7 +327,11 @@ class Soak:
 
 def slope_a_hour(rows: list[dict[str, Any]], key: str, host: int) -> float:
     """By how much a figure rises in an hour: a least-squares line over the second half of the time."""
-    half = [(row["minute"] / 60, row[key][host]) for row in rows[len(rows) // 2 :]]
+    half = [
+        (row["minute"] / 60, row[key][host]) for row in rows[len(rows) // 2 :] if row["memory_kib"][host] > RUNS_KIB
+    ]
+    if not half:
+        return math.nan
     mean_x, mean_y = (sum(column) / len(half) for column in zip(*half, strict=True))
     above = sum((x - mean_x) * (y - mean_y) for x, y in half)
     below = sum((x - mean_x) ** 2 for x, _ in half)
@@ -333,20 +339,21 @@ def slope_a_hour(rows: list[dict[str, Any]], key: str, host: int) -> float:
 
 
 def show(rows: list[dict[str, Any]]) -> None:
-    """A row for each part of the time; memory and files as they were at its end."""
+    """A row for each part of the time; memory as its greatest in that part, files as they were at its end."""
     print("minute | leases | tokens | started | stopped | refused | kills | cuts | p50 / p99 ms |", end="")
     print(" RSS MiB h1 h2 h3 | database KiB | WAL KiB")
     size = max(1, math.ceil(len(rows) / ROWS))
     for first in range(0, len(rows), size):
         part = rows[first : first + size]
         last = part[-1]
+        memory = [max(row["memory_kib"][host] for row in part) / 1024 for host in range(3)]
         p50 = sorted(row["p50_ms"] or 0.0 for row in part)[len(part) // 2]
         p99 = max(row["p99_ms"] or 0.0 for row in part)
         sums = {key: sum(row[key] for row in part) for key in ("started", "stopped", "refused", "kills", "cuts")}
         print(f"{last['minute']:>6.1f} | {last['leases']:>6} | {max(row['tokens'] for row in part):>6} |", end="")
         print(f" {sums['started']:>7,} | {sums['stopped']:>7,} | {sums['refused']:>7} | {sums['kills']:>5} |", end="")
         print(f" {sums['cuts']:>4} | {p50:>5.1f} / {p99:>4.0f} |", end="")
-        print(f" {' '.join(f'{kib / 1024:>5.1f}' for kib in last['memory_kib']):>16} |", end="")
+        print(f" {' '.join(f'{mib:>5.1f}' for mib in memory):>16} |", end="")
         print(f" {' '.join(f'{size // 1024}' for size in last['database']):>12} |", end="")
         print(f" {' '.join(f'{size // 1024}' for size in last['wal'])}")
 
@@ -366,7 +373,8 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     for host, (line, colour) in enumerate((("-", "black"), ("--", "dimgray"), (":", "dimgray"))):
         name = f"h{host + 1}" + (", never killed" if host == 0 else "")
         style: dict[str, Any] = {"linestyle": line, "color": colour, "linewidth": 1.0, "label": name}
-        above.plot(minutes, [row["memory_kib"][host] / 1024 or None for row in rows], **style)
+        up = [row for row in rows if row["memory_kib"][host] > RUNS_KIB]
+        above.plot([row["minute"] for row in up], [row["memory_kib"][host] / 1024 for row in up], **style)
         middle.plot(minutes, [(row["database"][host] + row["wal"][host]) / 1024 for row in rows], **style)
     below.plot(minutes, [row["leases"] for row in rows], color="black", linewidth=1.0)
     above.set_ylabel("resident MiB")
