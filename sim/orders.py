@@ -26,6 +26,8 @@ TIDY = 700
 class Orders:
     def __init__(self, world: World) -> None:
         self.world = world
+        self.tidies = False
+        """Whether hosts that nobody meant to remove may be removed in the end as well."""
         self.dead: dict[str, None] = {}
         """Peers to be removed."""
         self.leaving: dict[str, str] = {}
@@ -97,7 +99,13 @@ class Orders:
     def begin(self) -> None:
         """Nothing strikes any more: what was asked for must come true now."""
         self._rng = self.world.stream("orders")
-        if self._rng.chance(TIDY) or self.dead or self.leaving or self.world.doubts.lapses or self.world.doubts.twins:
+        if (
+            (self.tidies and self._rng.chance(TIDY))
+            or self.dead
+            or self.leaving
+            or self.world.doubts.lapses
+            or self.world.doubts.twins
+        ):
             for host in self.world.hosts.values():
                 if not host.wanted and not host.stranger:
                     self.dead[host.settings.peer] = None

@@ -75,6 +75,7 @@ class Run:
         self.plan = plan
         rng = Rng(plan.seed)
         self.world = world = _world(plan, rng.fork(), Trace(trace_file), checked)
+        world.orders.tidies = True
         self._start_rng = rng.fork()
         self.users: Users | Script = Users(
             world,

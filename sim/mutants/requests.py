@@ -82,7 +82,7 @@ MUTANTS = (
         "A copy of a request that was denied is granted, though nobody waits for it any more.",
         ("SpaceIsGrantedOnce",),
         (Edit(Donor._deny, "state.answered[asker] = request.number", "pass"),),
-        shown=Shown(4, seconds=20, faults=_COPIES),
+        shown=Shown(24, seconds=20, faults=_COPIES),
         standard=False,
     ),
     Mutant(

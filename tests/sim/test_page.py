@@ -296,7 +296,7 @@ def test_a_long_run_stays_small_and_says_what_it_leaves_out(monkeypatch: pytest.
 def test_of_many_views_those_that_last_longest_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     whole, part = StringIO(), StringIO()
     run_with_page(Plan(2, 3, 20), whole)
-    monkeypatch.setattr("sim.scene.VIEWS_MAX", 100)
+    monkeypatch.setattr("sim.scene.VIEWS_MAX", 140)
     run_with_page(Plan(2, 3, 20), part)
 
     every, kept = (Page(out.getvalue()).data for out in (whole, part))
@@ -304,7 +304,7 @@ def test_of_many_views_those_that_last_longest_are_kept(monkeypatch: pytest.Monk
     def identity(data: dict[str, Any]) -> list[tuple[int, int, str]]:
         return [(view[2], view[0], view[7]) for view in data["views"] if view[1] == -1]
 
-    assert len(kept["views"]) == 100 < len(every["views"])
+    assert len(kept["views"]) == 140 < len(every["views"])
     assert identity(kept) == identity(every)
     assert any("Views of the ring" in note for note in kept["notes"])
 

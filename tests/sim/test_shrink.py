@@ -38,7 +38,7 @@ def shrunk(plan: Plan, *, jobs: int = 1) -> Shrunk:
         ("donor-keeps-what-it-grants", 0),
         ("reply-before-commit", 0),
         ("rests-in-memory-only", 1),
-        ("one-acceptance-is-enough", 10),
+        ("one-acceptance-is-enough", 141),
     ],
 )
 def test_a_planted_bug_comes_down_to_three_hosts_and_five_faults(plant: Planting, mutant: str, seed: int) -> None:
@@ -69,7 +69,7 @@ def test_no_request_that_is_left_can_be_left_out(plant: Planting) -> None:
 def test_many_processes_come_to_what_one_comes_to_and_inherit_what_is_patched(plant: Planting) -> None:
     plant("one-acceptance-is-enough")
 
-    one, many = shrunk(Plan(10)), shrunk(Plan(10), jobs=3)
+    one, many = shrunk(Plan(141)), shrunk(Plan(141), jobs=3)
 
     assert many.after == one.after
 
@@ -158,7 +158,7 @@ def test_if_the_seed_does_not_come_down_another_is_taken_and_told(
 def test_faults_are_made_simpler_and_stay_in_their_half(plant: Planting) -> None:
     plant("one-acceptance-is-enough")
 
-    after = shrunk(Plan(10)).after
+    after = shrunk(Plan(141)).after
 
     (fault,) = after.faults
     assert (fault.kind, fault.strength, fault.for_ms) == ("isolate-founder", 0, 50)
