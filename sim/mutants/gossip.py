@@ -86,7 +86,7 @@ MUTANTS = (
         "S4",
         "Whoever vouches for a newcomer does not write down that it is there.",
         ("NewcomersAreVouchedFor",),
-        (Edit(State.learn, "self.change(PutMember(found.peer, found.address))", "pass"),),
+        (Edit(State.learn, "self.change(PutMember(found.peer, found.address, found.standing))", "pass"),),
         shown=Shown(1, seconds=12, faults=_PARTLY_LINKED),
     ),
     Mutant(

@@ -84,7 +84,7 @@ MUTANTS = (
         "S11",
         "A leaver does not wait until its heirs have confirmed what they were given.",
         _BY,
-        (Edit(Leaving._advance, "if not self._missing(going) and not self._owned():", "if not self._owned():"),),
+        (Edit(Leaving._advance, "if not self._missing(going) and not self._owned() and", "if not self._owned() and"),),
         explored=Explored("leave", 8, "stranded", ends_well=True),
     ),
     Mutant(

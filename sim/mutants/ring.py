@@ -121,7 +121,7 @@ MUTANTS = (
             "NobodyIsContested",
         ),
         (
-            Edit(Donor._give_exactly, " or not state.owns(request.start, request.end)", ""),
+            Edit(Donor._give_exactly, "if not state.owns(request.start, request.end):", "if False:"),
             Edit(Donor.give, "assert state.owns(block.start, block.end)", "pass"),
             Edit(Ring.grant, "if segment.claim.owner != writer:", "if False:"),
         ),
@@ -142,7 +142,7 @@ MUTANTS = (
         "design, possession",
         "What a peer lost by a join stays among its free addresses.",
         ("LeasesInsidePossession", "NoAddressLeasedTwice", "NothingLeaks", "exception", "RisesFromEveryRecord"),
-        (Edit(State.join, "self.rows(self.space.remove(start, end))", "pass"),),
+        (Edit(State._changed, "if mine:\n            self.rows(self.space.remove(start, end))", "pass"),),
     ),
     Mutant(
         "stale-news-is-an-error",

@@ -29,7 +29,7 @@ MUTANTS = (
         "design, exclusions",
         "Addresses that the operator excluded are issued once their range was granted.",
         ("AnswersFitTheQuestion", "NothingLeaks"),
-        (Edit(State._gain, "self.rows(self.space.remove(lo, hi))", "pass"),),
+        (Edit(State._gain, "in self.excluded.within(start, end):", "in ():"),),
         shown=Shown(4),
     ),
     Mutant(
@@ -47,7 +47,7 @@ MUTANTS = (
         (
             Edit(
                 Allocator.free,
-                "if not state.inside(lease.address.version, address) or not state.owns(address, address + 1):",
+                "if not state.inside(lease.address.version, address) or not state.entitled(address, address + 1):",
                 "if True:",
             ),
         ),

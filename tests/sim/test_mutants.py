@@ -40,11 +40,18 @@ def test_there_are_enough_of_them_and_each_is_another() -> None:
     assert all(edit.old != edit.new for mutant in MUTANTS.values() for edit in mutant.edits)
 
 
+PLANTED_BY_HAND = {
+    *("FencedIssuesNothing", "LostMemoryIsNoticed", "DoubtfulIsListed", "TakeoversWerePromised"),
+    *("PromisesAreKept", "EpochsAndStandingsGoOn", "NothingStaysSuspended"),
+}
+"""What these must catch stands in test_checkers.py: bugs that no edit of a line makes."""
+
+
 def test_each_expects_checkers_that_exist_and_each_checker_has_a_mutant() -> None:
     checkers = {type(checker).__name__ for checker in all_checkers(World(hosts=0))} | {"RisesFromEveryRecord"}
     expected = {name for mutant in MUTANTS.values() for name in mutant.caught_by}
 
-    assert expected - {"exception", "explore"} == checkers
+    assert expected - {"exception", "explore"} == checkers - PLANTED_BY_HAND
 
 
 def test_afterwards_the_core_is_what_it_was() -> None:
