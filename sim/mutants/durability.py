@@ -127,6 +127,7 @@ MUTANTS = (
             "RisesFromEveryRecord",
         ),
         (Edit(State._load, "Ring.from_tokens(self.extent, sorted(stored.tokens.items()))", "Ring(self.extent)"),),
+        shown=Shown(1),
     ),
     Mutant(
         "same-id-without-memory",
@@ -150,6 +151,7 @@ MUTANTS = (
         "A restarted peer has its ranges, and issues again what is leased.",
         ("NobodyWasToldTwice", "DiskHoldsWhatMemoryDoes", "RisesFromEveryRecord", "NoAddressLeasedTwice"),
         (Edit(State.__init__, "LeaseBook(stored.leases.values())", "LeaseBook()"),),
+        shown=Shown(1),
     ),
     Mutant(
         "restart-frees-leased-addresses",
@@ -157,6 +159,7 @@ MUTANTS = (
         "A restarted peer has its leases, and their addresses are among the free ones.",
         ("exception", "NothingLeaks", "NoAddressLeasedTwice", "RisesFromEveryRecord"),
         (Edit(State._fill_space, "self.space.remove(address, address + 1)", "pass"),),
+        shown=Shown(1),
     ),
     Mutant(
         "acceptor-forgets",

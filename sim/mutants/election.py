@@ -35,7 +35,7 @@ MUTANTS = (
         "The number of electors is how many a peer has met, not what it was launched with.",
         _TWO_RINGS,
         (Edit(Election._terms, "self._init.electors, ()", "1 + len(self._electors()), ()"),),
-        shown=Shown(2, seconds=12, faults=_ELECTIONS),
+        shown=Shown(15, seconds=12, faults=_ELECTIONS),
         standard=False,
     ),
     Mutant(

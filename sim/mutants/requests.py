@@ -41,7 +41,7 @@ MUTANTS = (
                 "        if denied is not None and denied.reason is Denial.IN_USE:",
             ),
         ),
-        shown=Shown(4),
+        shown=Shown(19),
     ),
     Mutant(
         "asking-again-is-a-new-request",
@@ -98,7 +98,7 @@ MUTANTS = (
         "A restarted donor does not know which requests it has granted.",
         ("SpaceIsGrantedOnce",),
         (Edit(State.__init__, "dict(stored.answered)", "{}"),),
-        shown=Shown(70, seconds=30, hosts=3, faults="stale-copies,restart"),
+        shown=Shown(104, seconds=30, hosts=3, faults="stale-copies,restart"),
         standard=False,
     ),
     Mutant(
@@ -107,6 +107,7 @@ MUTANTS = (
         "A restarted peer numbers its requests as its former process did.",
         ("StartsAreCounted",),
         (Edit(State.__init__, 'int(stored.meta.get("boots", "0")) + 1', "1"),),
+        shown=Shown(1),
     ),
     Mutant(
         "prefetch-takes-the-last",
@@ -157,7 +158,7 @@ MUTANTS = (
             ),
             Edit(Searches.deadline, "due = min(due, search.asking.due_ms)", "pass"),
         ),
-        shown=Shown(38, seconds=60, faults="loss,lose-grants,lose-denials,gone-for-good,crash"),
+        shown=Shown(97, seconds=60, faults="loss,lose-grants,lose-denials,gone-for-good,crash"),
         standard=False,
     ),
     Mutant(
@@ -193,7 +194,7 @@ MUTANTS = (
             Edit(Allocator.retry, "self._attempt(request, waiting)", "pass"),
             Edit(Allocator.tick, "self._attempt(request, waiting)", "pass"),
         ),
-        shown=Shown(5, seconds=30, hosts=2, faults="none"),
+        shown=Shown(8, seconds=30, hosts=2, faults="none"),
         standard=False,
     ),
     Mutant(

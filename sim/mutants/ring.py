@@ -36,7 +36,7 @@ MUTANTS = (
                 "run[0].claim.version + 1",
             ),
         ),
-        shown=Shown(16, faults="none"),
+        shown=Shown(40, faults="none"),
         standard=False,
     ),
     Mutant(
@@ -125,7 +125,7 @@ MUTANTS = (
             Edit(Donor.give, "assert state.owns(block.start, block.end)", "pass"),
             Edit(Ring.grant, "if segment.claim.owner != writer:", "if False:"),
         ),
-        shown=Shown(2),
+        shown=Shown(13),
     ),
     Mutant(
         "donor-keeps-what-it-grants",

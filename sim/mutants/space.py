@@ -30,7 +30,7 @@ MUTANTS = (
         "Addresses that the operator excluded are issued once their range was granted.",
         ("AnswersFitTheQuestion", "NothingLeaks"),
         (Edit(State._gain, "in self.excluded.within(start, end):", "in ():"),),
-        shown=Shown(4),
+        shown=Shown(26),
     ),
     Mutant(
         "issued-and-still-free",
@@ -83,7 +83,7 @@ MUTANTS = (
         "A restarted peer issues at once what was resting.",
         ("ReleasedAddressesRest", "RisesFromEveryRecord"),
         (Edit(State._fill_space, "sorted(stored.quarantine.items())", "()"),),
-        shown=Shown(2),
+        shown=Shown(4),
     ),
     Mutant(
         "rests-do-not-travel",
