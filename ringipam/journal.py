@@ -93,7 +93,7 @@ class Journal(logging.Handler):
             prefix = f"<{PRIORITIES.get(record.levelno, 6)}>" if self._prefixed else ""
             self._stream.write("".join(f"{prefix}{line}\n" for line in self._render(record)))
             self._stream.flush()
-        except OSError:
+        except (OSError, ValueError):  # ValueError: the stream is closed
             pass  # nobody reads it any more; the daemon has more to do than to talk
 
     def tell_left_out(self, *, all_of_them: bool = False) -> None:

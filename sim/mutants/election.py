@@ -56,7 +56,7 @@ MUTANTS = (
         "An elector answers a ballot of another number of electors than its own.",
         _TWO_RINGS,
         (Edit(Election._objection, "if mine == message.terms:", "if mine is not None:"),),
-        shown=Shown(176, seconds=12, faults=_ELECTIONS),
+        shown=Shown(1121, seconds=12, faults=_ELECTIONS),
         standard=False,
     ),
     Mutant(

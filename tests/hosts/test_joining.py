@@ -85,7 +85,7 @@ def test_two_rings_seeded_apart_refuse_each_other_and_both_still_serve(make_lab:
         status = host.json("status")
         assert "another ring" in status["reason"]
         assert other.name in status["reason"]
-        assert "data directory" in status["reason"]
+        assert "ringipam rejoin" in status["reason"]
         assert host.http("GET", "/readyz")[0] == 200
         assert host.cli("allocate", "after").strip() == "10.32.0.2/12"
         assert len(host.json("list")["leases"]) == 2
