@@ -96,7 +96,9 @@ def test_a_host_removed_while_it_was_cut_off_fences_itself_and_rejoins_with_its_
     assert h3.peer != former
     assert leases_of(h3) == kept
     for address in doubtful:
-        h3.cli("conflicts", "resolve", address, "--take", "--yes")
+        # Refused until the owner knows that it is in doubt, which takes seconds.
+        taken = ("conflicts", "resolve", address, "--take", "--yes")
+        until(f"{address} is h3's", lambda taken=taken: h3.fails(*taken)[0] == 0)
         h1.cli("conflicts", "resolve", address, "--yes")
     until("the leases are at home", lambda: not h1.in_doubt() and not h3.in_doubt())
     assert h3.state() == "ready"
