@@ -34,7 +34,7 @@ from sim.cluster import Request, World
 from sim.run import Plan
 from sim.run import run as run_in_the_simulator
 
-SIMULATED = (3,)
+SIMULATED = (14, 16, 17, 18)
 REAL = (2, 5, 7, 9)
 SECONDS = 16
 FAULTS = "crash,crash-mid-effects,split,isolate,pair,flap,loss,copies,disorder,power-loss,disk-fails,disk-slow,pause"
