@@ -154,6 +154,7 @@ class InTheSimulator:
         self._world.network = self  # type: ignore[assignment]  # what a host asks of a network
         self._host = self._world.hosts[name]
         self._host.settings = tape.settings
+        self.durable = tape.stored
         self._host.disk = self  # type: ignore[assignment]  # what a host asks of a disk
 
     @property
