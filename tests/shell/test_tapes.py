@@ -165,6 +165,9 @@ class InTheSimulator:
     def answers(self) -> dict[int, Answer]:
         return {number: request.answer for number, request in self._world.requests.items()}
 
+    def other_end(self, link: int) -> str:
+        return ""  # nobody is there: what comes over it is on the tape
+
     def dial(self, source: str, address: str) -> None:
         self.carried.append(Dial(address))
 
