@@ -166,7 +166,7 @@ class InTheSimulator:
         return {number: request.answer for number, request in self._world.requests.items()}
 
     def other_end(self, link: int) -> str:
-        return ""  # nobody is there: what comes over it is on the tape
+        return self._host.name  # whoever it is does not lie
 
     def dial(self, source: str, address: str) -> None:
         self.carried.append(Dial(address))
