@@ -307,6 +307,7 @@ class World:
         """A host that is down loses all it kept, and will begin again as somebody else."""
         self.lost_peers.add(host.settings.peer)
         host.reborn(f"{host.name}.{self.new_uid(self.rng)}", init)
+        self.network.renewed(host.name)
         for hook in self._hooks["wiped"]:
             hook(host)
 
@@ -315,6 +316,7 @@ class World:
         former = host.settings.peer
         self.lost_peers.add(former)
         host.settings = replace(host.settings, peer=peer)
+        self.network.renewed(host.name)
         self.orders.renewed(host, former)
 
     def went_back(self, host: Host, earlier: Stored, why: str) -> None:

@@ -74,6 +74,8 @@ class Network:
         self._cuts: dict[tuple[str, str], int] = {}
         self._slow: dict[tuple[str, str], int] = {}
         self._clogs: dict[tuple[str, str], int] = {}
+        self._selves: dict[str, int] = {}
+        """How often a host became another peer."""
         self._drop_next: list[type] = []
         self.weather = Weather()
         self.bytes = 0
@@ -249,7 +251,7 @@ class Network:
             if self.on_send is not None:
                 self.on_send(end.host, end.other_host, message, now, arrival)
         if weather.stale and rng.chance(weather.stale):
-            self._loop.after(rng.between(*STALE_MS), self._arrive_again, end, message)
+            self._loop.after(rng.between(*STALE_MS), self._arrive_again, end, self._selves_of(end), message)
 
     def _lost(self, end: _End, message: Message) -> bool:
         weather = self.weather
@@ -270,8 +272,20 @@ class Network:
         if end is not None and (end.other_host, end.host) not in self._cuts:
             self._deliver(end.host, Received(link, message))
 
-    def _arrive_again(self, sent_by: _End, message: Message) -> None:
-        """An old copy comes over the link if that still stands, else over the one that took its place."""
+    def renewed(self, host: str) -> None:
+        """A host is somebody else from now on: what was said by its former self, or to it, is not said again."""
+        self._selves[host] = self._selves.get(host, 0) + 1
+
+    def _selves_of(self, end: _End) -> tuple[int, int]:
+        return self._selves.get(end.host, 0), self._selves.get(end.other_host, 0)
+
+    def _arrive_again(self, sent_by: _End, selves: tuple[int, int], message: Message) -> None:
+        """An old copy comes over the link if that still stands, else over the one that took its place.
+
+        A link's two ends have proved who they are, so what another self of theirs sent never comes over it.
+        """
+        if selves != self._selves_of(sent_by):
+            return
         link = sent_by.other_link
         if link not in self._ends:
             pair = (sent_by.other_host, sent_by.host)

@@ -217,7 +217,7 @@ class Allocator:
             elif state.members.reachable(peer):
                 said = "has not answered"
             else:
-                said = f"unreachable for {max(0, state.now - state.members.changed_ms(peer)) // 1000} s"
+                said = f"unreachable for {state.members.away_s(peer, state.now)} s"
             holders.append({"host": name_of(peer), "owned": owned, "state": said})
         return holders
 

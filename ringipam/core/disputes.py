@@ -126,12 +126,8 @@ class Disputes:
         if not doubtful.size:
             state.reply(request, NotFoundError("nothing is in doubt there: see `ringipam conflicts`"))
             return
-        problem = self._take_problem(doubtful) if verb.take else ""
-        if problem:
-            state.reply(request, NotReadyError(problem))
-            return
-        if verb.take and (state.hold or state.members.me.standing is not Standing.MEMBER):
-            state.reply(request, FencedError(f"this host cannot own anything: {state.hold or 'it is leaving'}"))
+        if verb.take and (problem := self._take_problem(doubtful)) is not None:
+            state.reply(request, problem)
             return
         for conflict in found:
             del state.conflicts[conflict.start, conflict.end]
@@ -150,22 +146,22 @@ class Disputes:
         state.log("warning", f"the conflict over {state.describe(start, end)} was resolved by hand")
         state.reply(request, {"resolved": [state.universe.text(start), state.universe.text(end - 1)]})
 
-    def _take_problem(self, doubtful: Intervals) -> str:
+    def _take_problem(self, doubtful: Intervals) -> NotReadyError | FencedError | None:
         """Why these cannot be taken over just now: somebody else may be about to issue them."""
         state = self._state
         assert state.ring is not None
+        if state.hold or state.members.me.standing is not Standing.MEMBER:
+            return FencedError(f"this host cannot own anything: {state.hold or 'it is leaving'}")
         if state.pledges:
-            return "a removal is under way, to which this host is bound: take it when that is over"
-        for start, end in doubtful:
-            for owner in state.ring.owners(start, end):
-                told = self._acknowledged.get(owner, (0, ()))[1]
-                alive = owner != state.me and state.members.reachable(owner)
-                if alive and start in self._carried_at(start) and Range(start, start + 1) not in told:
-                    return f"{name_of(owner)} owns it and has not been told yet that it is in doubt: try again"
-        return ""
-
-    def _carried_at(self, address: int) -> tuple[int, ...]:
-        return (address,) if address in self._state.orphans else ()
+            return NotReadyError("a removal is under way, to which this host is bound: take it when that is over")
+        for address in sorted(state.orphans):
+            owner = state.ring.at(address).owner
+            told = self._acknowledged.get(owner, (0, ()))[1]
+            alive = owner != state.me and state.members.reachable(owner)
+            if alive and address in doubtful and Range(address, address + 1) not in told:
+                text = f"{name_of(owner)} owns it and has not been told yet that it is in doubt: try again"
+                return NotReadyError(text)
+        return None
 
     def _take(self, doubtful: Intervals) -> None:
         """By an operator's word, own it, whoever the ring says does: an epoch of its own beats whatever was written."""

@@ -16,7 +16,7 @@ from ringipam.core.routing import Router
 from ringipam.core.settings import NEVER, name_of
 from ringipam.core.state import State
 from ringipam.errors import FencedError, NotReadyError, PeerError, RequestError, RequestTimeoutError, RingIpamError
-from ringipam.messages import Depart, Farewell, Health, Member, Standing
+from ringipam.messages import Depart, Farewell, Standing
 from ringipam.ring.shares import bequest
 
 ASK_MS = 500
@@ -133,7 +133,7 @@ class Leaving:
             return ""
         missing = []
         for peer in self._missing(going):
-            away_s = max(0, state.now - state.members.changed_ms(peer)) // 1000
+            away_s = state.members.away_s(peer, state.now)
             far = "" if state.members.reachable(peer) else f" (unreachable for {away_s} s: remove it if it is dead)"
             missing.append(f"{name_of(peer)}{far}")
         if missing:
@@ -223,8 +223,7 @@ class Leaving:
         state.check(farewell.segments)
         if going is None or peer not in state.members or state.members.gone(peer):
             return
-        strangers = [other for other in farewell.members if other not in state.members]
-        state.learn([Member(other, "", 0, Health.ALIVE, 0) for other in strangers], peer)
+        state.learn_names(farewell.members, peer)
         state.join(farewell.segments, peer)
         going.answered[peer] = max(farewell.number, going.answered.get(peer, 0))
         going.willing[peer] = farewell.willing

@@ -375,8 +375,7 @@ class Removals:
             raise PeerError(f"{member} promises a removal and shows nothing")
         if open_ is None or promise.epoch != open_.epoch or member not in self._electorate(open_.targets):
             return
-        strangers = [peer for peer in promise.members if peer not in state.members]
-        state.learn([Member(peer, "", 0, Health.ALIVE, 0) for peer in strangers], member)
+        state.learn_names(promise.members, member)
         open_.until = min(open_.until, promise.until)
         open_.denied.pop(member, None)
         view = open_.views.setdefault(member, _View())
@@ -533,7 +532,7 @@ class Removals:
                 elif state.members.reachable(peer):
                     found.append(f"{name_of(peer)} has not answered")
                 else:
-                    away_s = max(0, state.now - state.members.changed_ms(peer)) // 1000
+                    away_s = state.members.away_s(peer, state.now)
                     found.append(f"{name_of(peer)} is unreachable for {away_s} s")
             found.append("name those who are dead in the same command, or --force goes on without them")
         else:

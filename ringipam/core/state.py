@@ -35,7 +35,7 @@ from ringipam.gossip.membership import Membership
 from ringipam.gossip.rumours import Rumours
 from ringipam.lease import Lease
 from ringipam.messages import COUNTER_MAX, Health, Member, Point, Print, Rest, Rumour, Standing
-from ringipam.ring.intervals import Intervals
+from ringipam.ring.intervals import Intervals, difference
 from ringipam.ring.ring import Changed, Joined, Ring
 from ringipam.ring.space import Rows, Space
 
@@ -81,13 +81,13 @@ class State:
         self.answered = dict(stored.answered)
         self.acceptor = stored.acceptor
         self.conflicts = dict(stored.conflicts)
-        self.doubtful = Intervals()
+        self.doubtful = Intervals(self.conflicts)
         """What lies in any of them."""
         self.pledges = dict(stored.pledges)
         """What was promised to which coordinator of a removal (core/removal.py)."""
         self.epoch = int(stored.meta.get("epoch", "0"))
         """The highest epoch promised or seen (safety.md S9)."""
-        self.suspended = Intervals()
+        self.suspended = Intervals(stored.suspended.items())
         """What this peer owns by its ring and may not possess, as one who is fenced off wrote it (safety.md S1)."""
         self.fenced = stored.meta.get("fenced", "")
         """Why this peer issues nothing any more and goes on serving what it holds; "" as long as all is well."""
@@ -107,7 +107,7 @@ class State:
         """Who knew nothing of this peer's history, while it waits for somebody who does."""
         self.whence: Callable[[], str] = str
         """Names the connection through which came what is being looked at, for logs."""
-        self.excluded = Intervals()
+        self.excluded = Intervals(settings.excluded)
         self.space = Space()
         self.rumours = Rumours()
         self.members = Membership(
@@ -129,18 +129,12 @@ class State:
         self._load(stored)
 
     def _load(self, stored: Stored) -> None:
-        for start, end in self.settings.excluded:
-            self.excluded.add(start, end)
-        for start, end in self.conflicts:
-            self.doubtful.add(start, end)
         for peer, (address, standing) in sorted(stored.members.items()):
             if peer == self.me:
                 self.members.publish(standing=standing)
                 continue
             health = Health.DEAD if standing.gone else Health.ALIVE
             self.members.merge(Member(peer, address, 0, health, 0, standing), self.now)
-        for start, end in stored.suspended.items():
-            self.suspended.add(start, end)
         self.epoch = max([self.epoch, *(claim.epoch for claim in stored.tokens.values())])
         if self.cluster:
             self.ring = Ring.from_tokens(self.extent, sorted(stored.tokens.items()))
@@ -200,22 +194,12 @@ class State:
         owned = self.ring.ranges_of(self.me, lo, hi)
         if not self.doubtful.size and not self.suspended.size:
             return owned
-        mine = Intervals()
-        for start, end in owned:
-            mine.add(start, end)
-        for start, end in (*self.doubtful, *self.suspended):
-            mine.discard(start, end)
-        return list(mine)
+        return difference(owned, (*self.doubtful, *self.suspended))
 
     def kept(self, lo: int, hi: int) -> list[Range]:
         """What of `[lo, hi)` is this peer's to keep, even where it is in doubt and may not be issued."""
         assert self.ring is not None
-        kept = Intervals()
-        for start, end in self.ring.ranges_of(self.me, lo, hi):
-            kept.add(start, end)
-        for start, end in self.suspended.within(lo, hi):
-            kept.discard(start, end)
-        return list(kept)
+        return difference(self.ring.ranges_of(self.me, lo, hi), self.suspended.within(lo, hi))
 
     def leased_elsewhere(self, lo: int, hi: int) -> tuple[Range, ...]:
         """Addresses of `[lo, hi)` that are leased here and owned by others: nobody may issue them."""
@@ -316,7 +300,7 @@ class State:
         mine, idle = old.owner == self.me, list(self.suspended.within(start, end))
         if mine and source != self.me:
             # Over what this peer was suspended from, a removal may write without asking it.
-            for piece in self._without(start, end, idle):
+            for piece in difference([(start, end)], idle):
                 self._contest(*piece, (old.owner, new.owner, new.writer), source)
         self.suspend(start, end, on=False)
         if new.owner != self.me:
@@ -330,14 +314,6 @@ class State:
         else:
             for piece in idle:
                 self._gain(*piece, None, first=False)
-
-    @staticmethod
-    def _without(start: int, end: int, holes: list[Range]) -> list[Range]:
-        left = Intervals()
-        left.add(start, end)
-        for hole in holes:
-            left.discard(*hole)
-        return list(left)
 
     def _recognise(self, changed: tuple[Changed, ...]) -> None:
         """By output commit whatever others have seen of this peer is on its disk: else it has lost memory (S12)."""
@@ -362,9 +338,7 @@ class State:
     def _learn_owners(self, joined: Joined, source: str) -> None:
         """Whoever owns space is a member, met or not: a removal must ask it (S4), and probes tell if it is there."""
         owners = dict.fromkeys(new.owner for *_, new in joined.changed)
-        strangers = [owner for owner in owners if owner and owner not in self.members]
-        if strangers:
-            self.learn([Member(owner, "", 0, Health.ALIVE, 0) for owner in strangers], source, owners=True)
+        self.learn_names(filter(None, owners), source, owners=True)
 
     def _gain(self, start: int, end: int, rests: tuple[Rest, ...] | None, *, first: bool) -> None:
         self.space.add(start, end)
@@ -457,6 +431,12 @@ class State:
                 self.rumours.add(rumour, source)
             elif len(news) <= RUMOUR_MEMBERS_MAX:
                 self.spread((), tuple(news), source)
+
+    def learn_names(self, peers: Iterable[str], source: str, *, owners: bool = False) -> None:
+        """There are these members, of whom maybe nothing else is known; a removal asks the closure of lists (S4)."""
+        strangers = [Member(peer, "", 0, Health.ALIVE, 0) for peer in peers if peer not in self.members]
+        if strangers:
+            self.learn(strangers, source, owners=owners)
 
     def _check_own(self, member: Member, source: str) -> None:
         """What others say of this peer: how far its history had come, and whether it is still a member."""

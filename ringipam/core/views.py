@@ -139,7 +139,7 @@ class Views:
             if member.peer == state.me or (member.standing.gone and not member.address):
                 continue
             linked = self._links.link_to(member.peer) is not None
-            silent_ms = 0 if member.health is Health.ALIVE else state.now - state.members.changed_ms(member.peer)
+            silent_s = 0 if member.health is Health.ALIVE else state.members.away_s(member.peer, state.now)
             shown.append(
                 {
                     **_name(member.peer),
@@ -147,7 +147,7 @@ class Views:
                     "state": _state_of(member),
                     "owned": owned.get(member.peer, 0),
                     "free": member.free,
-                    "last_seen_s": silent_ms // 1000,
+                    "last_seen_s": silent_s,
                     "linked": linked,
                     "protocol": self._links.protocol(member.peer) if linked else None,
                     "ignored": self._links.ignored(member.peer) if linked else 0,

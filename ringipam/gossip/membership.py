@@ -100,10 +100,10 @@ class Membership:
         known = self._known.get(peer)
         return known is not None and known.member.health is not Health.DEAD and not known.member.standing.gone
 
-    def changed_ms(self, peer: str) -> int:
-        """Since when `peer` is alive, or is not, as seen here; 0 if unknown."""
+    def away_s(self, peer: str, now: int) -> int:
+        """For how many seconds `peer`, which is not alive, has not been, as seen here."""
         known = self._known.get(peer)
-        return known.since_ms if known else 0
+        return max(0, now - (known.since_ms if known else 0)) // 1000
 
     def publish(
         self, *, free: int | None = None, standing: Standing | None = None, point: Point | None = None

@@ -5,7 +5,7 @@ No bitmap and no loop over addresses: a free /64 is one entry.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from sortedcontainers import SortedDict
 
@@ -25,10 +25,12 @@ class Intervals:
 
     __slots__ = ("_ends", "_size")
 
-    def __init__(self) -> None:
+    def __init__(self, ranges: Iterable[tuple[int, int]] = ()) -> None:
         self._ends = SortedDict()
         """Start of each range → its end."""
         self._size = 0
+        for start, end in ranges:
+            self.add(start, end)
 
     @property
     def size(self) -> int:
@@ -129,3 +131,11 @@ class Intervals:
         if start < end:
             self._ends[start] = end
             self._size += end - start
+
+
+def difference(ranges: Iterable[tuple[int, int]], holes: Iterable[tuple[int, int]]) -> list[Range]:
+    """What of `ranges` lies in none of `holes`, in order; both may come in any order and overlap."""
+    left = Intervals(ranges)
+    for start, end in holes:
+        left.discard(start, end)
+    return list(left)

@@ -353,9 +353,7 @@ def _restamped(run: list[Segment], owner: str, writer: str) -> Segment:
 
 def _newest(segments: list[Segment]) -> list[Segment]:
     """The pointwise greatest of segments that overlap: the newest claim first, each where none newer lies."""
-    left = Intervals()
-    for start, end, _ in segments:
-        left.add(start, end)
+    left = Intervals((start, end) for start, end, _ in segments)
     newest: list[Segment] = []
     for start, end, claim in sorted(segments, key=lambda segment: segment.claim, reverse=True):
         newest += [Segment(*piece, claim) for piece in left.within(start, end)]

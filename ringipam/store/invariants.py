@@ -97,9 +97,7 @@ def _rests(stored: Stored, universe: Cidr) -> Iterator[Breach]:
     """Rests do not overlap, and nothing rests that is leased."""
     rests = sorted((start, end, until) for start, (end, until) in stored.quarantine.items())
     overlapping = [start for (_, end, _), (start, _, _) in pairwise(rests) if start < end]
-    resting = Intervals()
-    for start, end, _ in rests:
-        resting.add(start, end)
+    resting = Intervals((start, end) for start, end, _ in rests)
     leases = (int(lease.address) for lease in stored.leases.values() if _inside(lease, universe))
     leased = sorted(address for address in leases if resting.count(address, address + 1))
     if overlapping:
@@ -172,13 +170,10 @@ def _numbers(stored: Stored) -> Iterator[Breach]:
 
 
 def _owned(stored: Stored, universe: Cidr) -> Intervals:
-    owned = Intervals()
     tokens = sorted(stored.tokens.items())
     ends = [start for start, _ in tokens[1:]] + [universe.range.end]
-    for (start, claim), end in zip(tokens, ends, strict=False):
-        if claim.owner == stored.meta.get("peer"):
-            owned.add(start, end)
-    return owned
+    pieces = zip(tokens, ends, strict=False)
+    return Intervals((start, end) for (start, claim), end in pieces if claim.owner == stored.meta.get("peer"))
 
 
 def _inside(lease: Lease, universe: Cidr) -> bool:

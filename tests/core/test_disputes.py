@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from solo import ME, Solo, ip, request
+from test_hostile_and_rare import C
 from test_weave_defects import B, conflicts, segment
 
 from ringipam.address import Range
@@ -140,6 +141,21 @@ def test_carried_leases_are_listed_as_in_doubt_and_may_be_taken_by_hand() -> Non
     assert solo.peer.ring is not None
     assert solo.peer.ring.at(int(first.address)) == Claim(1, 8, ME, ME)
     assert solo.peer.ring.at(int(second.address)).owner == B
+
+
+def test_each_owner_of_what_is_taken_at_once_must_know_of_the_doubt() -> None:
+    solo, (first, second) = with_carried_leases(2)
+    assert int(second.address) == int(first.address) + 1
+    solo.meet(C)
+    solo.hear(B, Rumour(1, (segment(str(second.address), 1, 8, C, B),), ()))
+    solo.wait(5_000)
+    told = {peer: body for peer, body in solo.sent if isinstance(body, Dispute)}
+    solo.hear(B, Disputed(told[B].number))
+
+    assert isinstance(resolve(solo, str(first.address), str(second.address), take=True), NotReadyError)
+
+    solo.hear(C, Disputed(told[C].number))
+    assert not isinstance(resolve(solo, str(first.address), str(second.address), take=True), NotReadyError)
 
 
 def test_only_a_claim_ends_the_doubt_about_a_carried_lease() -> None:
