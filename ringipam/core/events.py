@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
-from ringipam.address import Cidr
+from ringipam.address import Cidr, Range
 from ringipam.core.durable import Change
 from ringipam.errors import RingIpamError
 from ringipam.lease import Lease
@@ -24,6 +24,31 @@ class Allocate:
     timeout_ms: int
     class_: str = "container"
     labels: Mapping[str, str] = field(default_factory=dict)
+    span: Range | None = None
+    """Only addresses of this part of the subnet; all that a subnet may issue if None."""
+    avoid: tuple[int, ...] = ()
+    """None of these addresses, such as the gateway of a network."""
+    same: tuple[str, ...] = ()
+    """Keys of labels: a lease of `id` and the subnet is the one asked for only if it agrees in these as well.
+
+    Its other labels become those of this request, durably.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class AllocateBlock:
+    """A whole block of `prefix_len` that no other lease or block touches, for `id`. Answered with `Leased`.
+
+    The lease is of class `block`, its address the block's first one and its subnet the block; whoever names a subnet
+    inside the block gets addresses of it, nobody else does.
+    """
+
+    id: str
+    prefix_len: int
+    subnet: Cidr | None
+    """Where the block lies; None: anywhere in the universe."""
+    timeout_ms: int
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +63,9 @@ class ClaimAddress:
     outside: bool = False
     """Weave's clients also file addresses outside the universe; nobody but this host is asked about those."""
     labels: Mapping[str, str] = field(default_factory=dict)
+    class_: str = "static"
+    same: tuple[str, ...] = ()
+    """As for `Allocate`: a lease of `id` that does not agree in these labels is somebody else's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +161,7 @@ class Rejoin:
 
 Verb = (
     Allocate
+    | AllocateBlock
     | ClaimAddress
     | Release
     | Leases

@@ -17,6 +17,7 @@ from ringipam.core.durable import PutMeta, Stored
 from ringipam.core.election import Election
 from ringipam.core.events import (
     Allocate,
+    AllocateBlock,
     Asked,
     Cancelled,
     ClaimAddress,
@@ -246,7 +247,7 @@ class Peer:
 
     def _ask(self, request: int, verb: Verb) -> None:  # noqa: C901  # a line or two for each verb
         match verb:
-            case Allocate() | ClaimAddress() | Prime():
+            case Allocate() | AllocateBlock() | ClaimAddress() | Prime():
                 self._allocator.ask(request, verb)
             case Release():
                 self._allocator.release(request, verb)

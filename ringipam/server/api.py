@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from http import HTTPStatus
 from time import perf_counter
 
@@ -26,10 +27,10 @@ _log = logging.getLogger(__name__)
 class Api:
     """Answers every request, whatever it is; `handle` raises nothing but cancellation."""
 
-    def __init__(self, asker: Asker, default_subnet: Cidr, version: str) -> None:
+    def __init__(self, asker: Asker, default_subnet: Cidr, version: str, more: Sequence[Route] = ()) -> None:
         self._asker = asker
         self._metrics = Metrics()
-        self.routes = (*v1.ROUTES, *weave.routes(default_subnet), *self._own_routes())
+        self.routes = (*v1.ROUTES, *weave.routes(default_subnet), *self._own_routes(), *more)
         self._router = Router(self.routes)
         self._document = v1.json_response(HTTPStatus.OK, openapi.document(self.routes, version))
 
@@ -53,9 +54,10 @@ class Api:
         """The answer, and `ok` or the error's code."""
         try:
             values: dict[str, object] = {}
-            if not route.lenient:
+            if not (route.lenient or route.raw):
                 values = read_query(route.query, request.query) | read_body(route.body, request.body)
-            return await route.respond(self._asker, Arguments(path, values)), "ok"
+            body = request.body if route.raw else b""
+            return await route.respond(self._asker, Arguments(path, values, body)), "ok"
         except RingIpamError as error:
             return route.refuse(error), error.code
         except Exception:

@@ -72,8 +72,10 @@ def _brief(value: object) -> str:
 class Arguments:
     """Checked values by name; those of path, query and body do not clash."""
 
-    def __init__(self, path: Mapping[str, str], values: Mapping[str, object]) -> None:
+    def __init__(self, path: Mapping[str, str], values: Mapping[str, object], body: bytes = b"") -> None:
         self.path = path
+        self.body = body
+        """As it came, for a route that reads it itself."""
         self._values = values
 
     def text(self, name: str) -> str | None:

@@ -48,6 +48,8 @@ class Route:
     body: tuple[Field, ...] = ()
     lenient: bool = False
     """Ignores query parameters it does not know, and any body, as weave's API does."""
+    raw: bool = False
+    """Reads its body itself, from `Arguments.body`."""
 
 
 class NoRouteError(Exception):

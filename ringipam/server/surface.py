@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from ringipam.server.api import Api
 from ringipam.server.connection import Door, Server
 from ringipam.server.listener import tcp_listener, unix_listener
 from ringipam.server.rebinding import loopback_only, no_pages
-from ringipam.server.routes import Asker
+from ringipam.server.routes import Asker, Route
 
 OPEN = Access(None, ())
 """Anybody who can connect."""
@@ -33,13 +33,14 @@ async def open_surface(
     *,
     permissions: tuple[int, int | None] = (0o600, None),
     access: Callable[[], Access] = lambda: OPEN,
+    more: Sequence[Route] = (),
 ) -> AsyncIterator[None]:
-    """Serves inside the `async with` block; raises RingIpamError if a door cannot be opened.
+    """Serves inside the `async with` block, `more` routes too; raises RingIpamError if a door cannot be opened.
 
     `permissions` are the socket's mode and group; `access` says, for each connection, who may come in by `http`. At
     the end of the block requests under way get a moment to end; those that go on waiting are withdrawn.
     """
-    handle = Api(asker, default_subnet, version).handle
+    handle = Api(asker, default_subnet, version, more).handle
     with ExitStack() as stack:
         doors = [Door(stack.enter_context(unix_listener(socket, *permissions)), handle)]
         if http is not None:
