@@ -52,6 +52,13 @@ class Space:
         self.free.discard(start, end)
         return self._quarantine.cut(start, end)
 
+    def remove_all(self, leased: Sequence[Range]) -> None:
+        """As `remove` of many ranges, in order, before anything is issued: what rests in them is no matter."""
+        self.free.discard_all(leased)
+        if self._quarantine.size:
+            for start, end in leased:
+                self._quarantine.cut(start, end)
+
     def rest(self, start: int, end: int, until: int) -> Rows:
         """Possess `[start, end)`, resting until then, whatever it was before."""
         self.free.discard(start, end)
