@@ -1,1 +1,1 @@
-"""What ringipam costs, beside what the machine itself costs, in one run. Never part of the tests."""
+"""What ringipam takes, beside what the machine and the rivals take: `python -m benchmarks`, and a few on their own."""

@@ -1,0 +1,111 @@
+"""ringipam and its rivals in one run, in turns, beside what this machine's disk and sockets allow.
+
+    python -m benchmarks [--quick] [--json FILE] [--plots DIR] [ROW …]
+
+Everybody who takes part in a row is set up once; then they work in turns for a moment each, round after round, so that
+whatever else the machine does troubles all alike. What is printed is the median over the rounds and its quartiles.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks import bars, plots, report
+from benchmarks.filling import Larder
+from benchmarks.results import Results, RowResult, machine
+from benchmarks.rows import Row, allocation, cni, whole
+from benchmarks.scale import QUICK, SMOKE, STANDARD, Scale
+from benchmarks.setting import Setting
+
+ROWS = {
+    row.name: row
+    for row in (
+        Row("callers", "allocation by number of callers, nothing leased before", allocation.by_callers),
+        Row("leases", "allocation by leases held", allocation.by_leases),
+        Row("family", "allocation by family", allocation.by_family),
+        Row("space", "allocation in fresh and in fragmented space", allocation.by_space),
+        Row("operations", "each operation", allocation.by_operation),
+        Row("cni", "CNI ADD and DEL, exec to exit", cni.plugins),
+        Row("startup", "start until the first allocation", whole.starts, lambda scale: scale.starts, warm=False),
+        Row("memory", "resident memory", whole.memory, lambda scale: scale.starts, warm=False),
+        Row("steady", "a cluster at steady work", whole.steady, lambda _: 1, warm=False),
+    )
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of {', '.join(ROWS)} (default: all)")
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--quick", dest="scale", action="store_const", const=QUICK, help="in about two minutes")
+    size.add_argument("--smoke", dest="scale", action="store_const", const=SMOKE, help="only to see that all runs")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure of every round here")
+    parser.add_argument("--plots", type=Path, metavar="DIR", help="draw SVG files here (needs matplotlib)")
+    parser.add_argument("--from", dest="found", type=Path, metavar="FILE", help="measure nothing: show a --json again")
+    parser.add_argument("--directory", type=Path, help="where the data lie (default: a temporary one)")
+    arguments = parser.parse_args()
+    if unknown := [name for name in arguments.rows if name not in ROWS]:
+        parser.error(f"there is no row {', '.join(unknown)}; there are {', '.join(ROWS)}")
+    if arguments.found is not None:
+        results = Results.load(arguments.found)
+    else:
+        with tempfile.TemporaryDirectory(prefix="ringipam-", dir=arguments.directory) as directory:
+            results = run(Path(directory), arguments.scale or STANDARD, arguments.rows or list(ROWS))
+    if arguments.json is not None:
+        results.save(arguments.json)
+    scale = next(scale for scale in (QUICK, SMOKE, STANDARD) if scale.name == results.scale)
+    print("\n".join(report.lines(results, bars.judge(results, scale))))
+    if arguments.plots is not None:
+        plots.draw(results, scale, arguments.plots)
+    return 1 if any(row.failed for row in results.rows.values()) else 0
+
+
+def run(directory: Path, scale: Scale, names: list[str]) -> Results:
+    results = Results(command(scale, names), scale.name, machine())
+    begin = time.perf_counter()
+    larder = Larder(directory / "larder")
+    for name in names:
+        result = results.rows[name] = RowResult(ROWS[name].title)
+        try:
+            with Setting(directory / name, larder, scale) as setting:
+                result.skipped = setting.skipped
+                measure(ROWS[name], setting, result)
+        except (Exception, SystemExit) as error:  # the other rows are worth having all the same
+            result.failed = f"{type(error).__name__}: {error}"
+            progress(f"{name}: broken off: {result.failed}")
+    results.seconds = time.perf_counter() - begin
+    return results
+
+
+def command(scale: Scale, names: list[str]) -> str:
+    words = ["python -m benchmarks"]
+    words += [f"--{scale.name}"] if scale is not STANDARD else []
+    return " ".join(words + (names if names != list(ROWS) else []))
+
+
+def measure(row: Row, setting: Setting, result: RowResult) -> None:
+    """Every contender once a round; every other round in the opposite order, as nobody should always follow the same."""
+    progress(f"{row.name}: preparing")
+    contenders = row.contenders(setting)
+    seconds = setting.scale.steady_s if row.name == "steady" else setting.scale.turn_s
+    if row.warm:
+        for contender in contenders:
+            contender.turn(seconds / 10)
+    rounds = row.rounds(setting.scale)
+    for number in range(rounds):
+        progress(f"{row.name}: round {number + 1} of {rounds}, {len(contenders)} in turns")
+        for contender in contenders if number % 2 == 0 else reversed(contenders):
+            turn = contender.turn(seconds)
+            result.add(contender.name, turn)
+
+
+def progress(text: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

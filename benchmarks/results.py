@@ -1,0 +1,80 @@
+"""What was measured: every figure of every round, as it is written to JSON and read again."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sqlite3
+import sys
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks.figures import Spread, Turn
+
+
+class Point(NamedTuple):
+    """Where a figure stands."""
+
+    row: str
+    contender: str
+    verb: str
+    figure: str
+
+
+@dataclass
+class RowResult:
+    title: str
+    figures: dict[str, dict[str, dict[str, list[float]]]] = field(default_factory=dict)
+    """By contender, verb and figure: one value a round."""
+    skipped: dict[str, str] = field(default_factory=dict)
+    """Who could not take part, and why."""
+    failed: str = ""
+    """Why the row was broken off."""
+
+    def add(self, contender: str, turn: Turn) -> None:
+        for verb, figures in turn.items():
+            held = self.figures.setdefault(contender, {}).setdefault(verb, {})
+            for name, value in figures.items():
+                held.setdefault(name, []).append(value)
+
+
+@dataclass
+class Results:
+    command: str
+    scale: str
+    machine: dict[str, str] = field(default_factory=dict)
+    rows: dict[str, RowResult] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def values(self, point: Point) -> list[float]:
+        """One for each round; none if it was not measured."""
+        row = self.rows.get(point.row)
+        return row.figures.get(point.contender, {}).get(point.verb, {}).get(point.figure, []) if row else []
+
+    def spread(self, point: Point) -> Spread | None:
+        values = self.values(point)
+        return Spread.of(values) if values else None
+
+    def save(self, path: Path) -> None:
+        path.write_text(json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n")
+
+    @classmethod
+    def load(cls, path: Path) -> Results:
+        data = json.loads(path.read_text())
+        rows = {name: RowResult(**row) for name, row in data.pop("rows").items()}
+        return cls(**data, rows=rows)
+
+
+def machine() -> dict[str, str]:
+    """What the figures depend on, and what else the machine had to do."""
+    load = "/".join(f"{average:.1f}" for average in os.getloadavg())
+    return {
+        "cores": str(os.cpu_count()),
+        "python": platform.python_version(),
+        "sqlite": sqlite3.sqlite_version,
+        "kernel": platform.release(),
+        "load_before": load,
+        "interpreter": sys.implementation.name,
+    }

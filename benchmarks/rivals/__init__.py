@@ -1,0 +1,1 @@
+"""What a user would pick instead of ringipam, as far as it is installed here."""

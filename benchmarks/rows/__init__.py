@@ -1,0 +1,20 @@
+"""What is measured, a row at a time: each names its contenders, who then take turns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from benchmarks.contender import Contender
+from benchmarks.scale import Scale
+from benchmarks.setting import Setting
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    name: str
+    title: str
+    contenders: Callable[[Setting], list[Contender]]
+    rounds: Callable[[Scale], int] = lambda scale: scale.rounds
+    warm: bool = True
+    """Whether everybody has a short turn first that does not count."""
