@@ -12,7 +12,7 @@
  * out when it is back.
  */
 
-#define _POSIX_C_SOURCE 200809L
+#define _XOPEN_SOURCE 700 /* POSIX.1-2008 with SIGXFSZ */
 
 #include <ctype.h>
 #include <errno.h>
@@ -588,6 +588,7 @@ int main(void)
     if (!command || !*command)
         return about();
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a tombstone beyond a limit on files is an error like that of a full disk */
     /* of allocations, of what compares, and of what may release thousands there can be a wait */
     set_deadline(strcmp(command, "ADD") && strcmp(command, "CHECK") && strcmp(command, "GC") ? SHORT_S : LONG_S);
     if (read_environment() < 0 || read_input() < 0)
