@@ -10,6 +10,7 @@ import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from calling import CONFIG, Done, answer, daemon, finish, says
@@ -58,14 +59,33 @@ def test_program_and_network_are_put_in_place(install: Install, language: str, t
     assert Installed(program, tmp_path / "s", tmp_path / "cni", language).call(None).status == 0
 
 
-def test_the_network_is_one_that_runtimes_take(install: Install, tmp_path: Path) -> None:
+def conflist_of(tmp_path: Path) -> dict[str, Any]:
+    read: dict[str, Any] = json.loads((tmp_path / "conf/10-ringipam.conflist").read_text())
+    return read
+
+
+def test_a_network_without_a_subnet_connects_containers_and_claims_no_address(install: Install, tmp_path: Path) -> None:
     install("--name", "blue")
 
-    conflist = json.loads((tmp_path / "conf/10-ringipam.conflist").read_text())
+    conflist = conflist_of(tmp_path)
     assert (conflist["cniVersion"], conflist["name"]) == ("1.0.0", "blue")
-    assert [plugin["type"] for plugin in conflist["plugins"]] == ["bridge", "portmap"]
-    assert conflist["plugins"][0]["ipam"] == {"type": "ringipam"}
-    assert len(conflist["plugins"][0]["bridge"]) <= 15, "Linux takes no longer name of an interface"
+    assert conflist["plugins"] == [{"type": "bridge", "bridge": "ringipam0", "ipam": {"type": "ringipam"}}]
+
+
+def test_a_network_with_a_subnet_has_its_host_as_gateway(install: Install, tmp_path: Path) -> None:
+    install("--subnet", "10.32.5.0/24")
+
+    bridge, ports = conflist_of(tmp_path)["plugins"]
+    assert bridge["ipam"] == {"type": "ringipam", "subnet": "10.32.5.0/24"}
+    assert bridge["isGateway"] is bridge["isDefaultGateway"] is bridge["ipMasq"] is True
+    assert ports == {"type": "portmap", "capabilities": {"portMappings": True}}
+
+
+def test_two_subnets_give_each_container_an_address_of_both(install: Install, tmp_path: Path) -> None:
+    install("--subnet", "10.32.5.0/24", "--subnet", "fd00:5::/64")
+
+    ipam = conflist_of(tmp_path)["plugins"][0]["ipam"]
+    assert ipam == {"type": "ringipam", "ranges": [[{"subnet": "10.32.5.0/24"}], [{"subnet": "fd00:5::/64"}]]}
 
 
 def test_without_options_the_defaults_of_the_daemon_are_built_in(
@@ -253,6 +273,15 @@ def test_what_cannot_be_is_refused_in_one_line(
     assert (done.status, done.out) == (1, b"")
     assert done.err.decode().startswith(f"ringipam: {complaint}")
     assert done.err.count(b"\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("subnet", ["x", "10.32.0.1/12", "10.32.0.0/33"])
+def test_what_is_no_subnet_is_wrong_usage(install: Install, tmp_path: Path, subnet: str) -> None:
+    done = install("--subnet", subnet)
+
+    assert (done.status, done.out, done.err.count(b"\n")) == (2, b"", 1)
+    assert done.err.startswith(b"ringipam: argument --subnet: ")
     assert list(tmp_path.iterdir()) == []
 
 
