@@ -4,8 +4,8 @@ Why this never takes an address from a container that runs. Only leases are look
 of which it noted the boot, and the network namespace if it could identify it for sure. Then
 
 (a) a lease of an earlier boot: no process outlives its kernel, so a container that runs now got its network in this
-    boot, by an ADD, which writes the present boot into the lease. Until `after_s` the runtimes have time for that, so that
-    restarted containers keep their addresses; later they get others.
+    boot, by an ADD, which writes the present boot into the lease. Until `after_s` the runtimes have time for that, so
+    that restarted containers keep their addresses; later they get others.
 (b) a lease of this boot: a container runs in the namespace that its ADD was given. A namespace is there as long as a
     thread is in it, or a path is mounted on it, or somebody has it open; a running container is threads. What is
     released has no thread in the namespace, in all of /proc, and its path leads nowhere or to another namespace, in two
