@@ -78,14 +78,14 @@ class Reaper:
         now_s = trio.current_time()
         old, present = await self._sorted()
         gone = await trio.to_thread.run_sync(self._without_namespace, present) if present else []
+        due = [lease for lease in gone if self._was_gone(lease, now_s - self._look_s)]
         self._suspects = {lease.lease: self._suspect(lease, now_s) for lease in gone}
         freed = []
         if now_s >= self._began_s + self._after_s:
             for lease in old:
                 freed += await self._release(lease, "its host has rebooted, and no runtime wants it again")
-        for lease in gone:
-            if now_s >= self._suspects[lease.lease].since_s + self._look_s:
-                freed += await self._release(lease, "its network namespace is gone, without a DEL")
+        for lease in due:
+            freed += await self._release(lease, "its network namespace is gone, without a DEL")
         return freed
 
     async def _sorted(self) -> tuple[list[Lease], list[Lease]]:
@@ -109,6 +109,11 @@ class Reaper:
         """Suspected from now on, or since an earlier look if nothing was said of the lease since."""
         before = self._suspects.get(lease.lease)
         return before if before is not None and before.labels == lease.labels else _Suspect(lease.labels, now_s)
+
+    def _was_gone(self, lease: Lease, at_s: float) -> bool:
+        """Whether an earlier look, no later than `at_s`, found the same."""
+        before = self._suspects.get(lease.lease)
+        return before is not None and before.labels == lease.labels and before.since_s <= at_s
 
     def _without_namespace(self, leases: Iterable[Lease]) -> list[Lease]:
         """Those whose namespace is not at its path and has no thread. Blocks; /proc is read only where it matters."""
