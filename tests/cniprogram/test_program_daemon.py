@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from calling import Done, Program
+from execing import Done, Program
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "daemon"))
 
