@@ -39,10 +39,8 @@ coverage: env    ## the tests again, with branch coverage
 	$(VENV)/bin/coverage report
 
 bench: env       ## the figures of docs/performance.md
-	$(PY) -m benchmarks.latency
-	$(PY) -m benchmarks.cni
-	$(PY) -m benchmarks.gossip
-	$(PY) -m benchmarks.simulator
+	@mkdir -p $(STATE)
+	$(PY) -m benchmarks --json $(STATE)/bench.json --plots $(STATE)
 
 campaign: env    ## 20,000 standard seeds and 20 long ones; goes on where it was broken off
 	@mkdir -p $(STATE)

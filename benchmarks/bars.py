@@ -71,9 +71,7 @@ def _against_rivals(scale: Scale) -> list[Bar]:
     row, crowd = "callers", scale.callers[-1] if len(scale.callers) < 3 else 32
     client, http = Point(row, called("Client", 1), "allocate", "p50_ms"), called("HTTP", crowd)
     etcd_json = Point(row, called("etcd JSON", 1), "allocate", "p50_ms")
-    rate, etcd_rate = (
-        Point(row, name, "allocate", "per_second") for name in (http, called("etcd gRPC (Go)", crowd))
-    )
+    rate, etcd_rate = (Point(row, name, "allocate", "per_second") for name in (http, called("etcd gRPC (Go)", crowd)))
     weave = Point(row, "weave stand-in, 1 caller", "allocate", "p50_ms")
     inside = Point(row, called("in process", 1), "allocate", "p50_ms")
     return [

@@ -1,6 +1,6 @@
 """CNI ADD and DEL as the runtime sees them, from exec to exit, against host-local: in one run, on one disk, in turns.
 
-`make bench` runs it; host-local is that of the package containernetworking-plugins. With --churn instead: containers
+More samples than the row `cni` of `make bench`; host-local is that of the package containernetworking-plugins. With --churn instead: containers
 that come and go 10 a second on each of two hosts. Usage: python -m benchmarks.cni [--samples N] [--churn] [--json FILE]
 """
 
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import ipaddress
 import json
 import subprocess
 import sys
@@ -18,13 +17,15 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from benchmarks.latency import daemon, fill, listening, percentiles
+from benchmarks.daemons import daemon, fill, listening
+from benchmarks.figures import percentiles
+from benchmarks.rivals import hostlocal
 from ringipam.integrations.cni.program.installation import carry_out, plan
 
 SIZES = (0, 1_000, 10_000)
 CALLERS = (1, 8)
 SAMPLES = 1_000
-HOST_LOCAL = Path("/usr/lib/cni/host-local")
+HOST_LOCAL = hostlocal.program()
 SUBNET = "10.32.0.0/12"
 CHURN_CONTAINERS, CHURN_PER_SECOND, CHURN_LIFETIME = 500, 10.0, 50
 
@@ -49,14 +50,7 @@ def ringipam(directory: Path) -> Plugin:
 
 def host_local(directory: Path, leases: int) -> Plugin:
     """host-local with so many addresses in use: a file for each, as it leaves them itself."""
-    data = directory / f"host-local-{leases}"
-    network = data / "bench"
-    network.mkdir(parents=True)
-    first = ipaddress.ip_network(SUBNET)[2]
-    for number in range(leases):
-        (network / str(first + number)).write_text(f"fill-{number}\r\neth0")
-    (network / "last_reserved_ip.0").write_text(str(first + max(leases - 1, 0)))
-    ipam = {"type": "host-local", "ranges": [[{"subnet": SUBNET}]], "dataDir": str(data)}
+    ipam = hostlocal.ipam(directory / f"host-local-{leases}", "bench", SUBNET, leases)
     return {"program": str(HOST_LOCAL), "config": write_config(directory, ipam)}
 
 
@@ -93,7 +87,7 @@ def table(directory: Path, samples: int) -> list[dict[str, Any]]:
         with daemon(directory / f"h{leases}") as client:
             fill(directory / f"h{leases}" / "s", leases)
             plugins = {"ringipam": ringipam(directory / f"h{leases}")}
-            if HOST_LOCAL.exists():
+            if HOST_LOCAL is not None:
                 plugins["host-local"] = host_local(directory, leases)
             measure(plugins, 1, 20)  # both are in memory then
             for callers in CALLERS:
@@ -153,8 +147,8 @@ def main() -> None:
             results: Any = churned(directory)
             print(json.dumps(results, indent=1))
         else:
-            if not HOST_LOCAL.exists():
-                print(f"{HOST_LOCAL} is not there (apt-get install containernetworking-plugins): ringipam alone")
+            if HOST_LOCAL is None:
+                print(f"{hostlocal.missing()}: ringipam alone")
             print("in use | callers | ADD ms p50 / p95 / p99: ringipam | host-local | ratio of p95 | DEL: likewise")
             results = table(directory, arguments.samples)
     if arguments.json:

@@ -98,9 +98,7 @@ def _leases(filled: Filled) -> Iterator[Lease]:
     subnet = ipaddress.ip_network(filled.iprange)
     for number in range(filled.leases):
         address = subnet[1 + number * filled.apart]
-        yield Lease(
-            f"{number:016x}", filled_id(number), address, subnet.prefixlen, subnet, "container", NAME, SINCE
-        )
+        yield Lease(f"{number:016x}", filled_id(number), address, subnet.prefixlen, subnet, "container", NAME, SINCE)
 
 
 def ring(filled: Filled, me: str) -> list[Change]:

@@ -17,10 +17,11 @@ def program() -> Path | None:
 
 
 def missing() -> str:
+    """Why it cannot be measured here; empty if it can."""
     return "" if program() else f"no host-local in {DIRECTORIES} (apt-get install containernetworking-plugins)"
 
 
-def ipam(directory: Path, subnet: str, network: str, leases: int) -> dict[str, object]:
+def ipam(directory: Path, network: str, subnet: str, leases: int) -> dict[str, object]:
     """Its configuration, with so many addresses in use: files in `directory` as it leaves them itself."""
     held = directory / network
     held.mkdir(parents=True)
