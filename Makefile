@@ -41,6 +41,8 @@ coverage: env    ## the tests again, with branch coverage
 bench: env       ## the figures of docs/performance.md
 	@mkdir -p $(STATE)
 	$(PY) -m benchmarks --json $(STATE)/bench.json --plots $(STATE)
+	$(PY) -m benchmarks.gossip
+	$(PY) -m benchmarks.simulator
 
 campaign: env    ## 20,000 standard seeds and 20 long ones; goes on where it was broken off
 	@mkdir -p $(STATE)

@@ -12,11 +12,13 @@ import argparse
 import sys
 import tempfile
 import time
+from contextlib import closing
 from pathlib import Path
 
 from benchmarks import bars, plots, report
 from benchmarks.filling import Larder
-from benchmarks.results import Results, RowResult, machine
+from benchmarks.floor import BareSync
+from benchmarks.results import Results, RowResult, load, machine
 from benchmarks.rows import Row, allocation, cni, whole
 from benchmarks.scale import QUICK, SMOKE, STANDARD, Scale
 from benchmarks.setting import Setting
@@ -30,11 +32,14 @@ ROWS = {
         Row("space", "allocation in fresh and in fragmented space", allocation.by_space),
         Row("operations", "each operation", allocation.by_operation),
         Row("cni", "CNI ADD and DEL, exec to exit", cni.plugins),
-        Row("startup", "start until the first allocation", whole.starts, lambda scale: scale.starts, warm=False),
-        Row("memory", "resident memory", whole.memory, lambda scale: scale.starts, warm=False),
-        Row("steady", "a cluster at steady work", whole.steady, lambda _: 1, warm=False),
+        Row("startup", "start until the first allocation", whole.starts, lambda scale: scale.starts, short=False),
+        Row("memory", "resident memory", whole.memory, lambda scale: scale.starts, short=False),
+        Row("steady", "a cluster at steady work", whole.steady, lambda _: 1, lambda scale: scale.steady_s, short=False),
     )
 }
+
+FLOOR_SHARE = 0.1
+"""How long the floor is looked at before a turn, as a part of it."""
 
 
 def main() -> int:
@@ -77,7 +82,8 @@ def run(directory: Path, scale: Scale, names: list[str]) -> Results:
         except (Exception, SystemExit) as error:  # the other rows are worth having all the same
             result.failed = f"{type(error).__name__}: {error}"
             progress(f"{name}: broken off: {result.failed}")
-    results.seconds = time.perf_counter() - begin
+    results.seconds = round(time.perf_counter() - begin, 1)
+    results.machine["load after"] = load()
     return results
 
 
@@ -88,19 +94,21 @@ def command(scale: Scale, names: list[str]) -> str:
 
 
 def measure(row: Row, setting: Setting, result: RowResult) -> None:
-    """Every contender once a round; every other round in the opposite order, as nobody should always follow the same."""
+    """Every contender once a round; every other round in the opposite order, as nobody is always to follow the same."""
     progress(f"{row.name}: preparing")
     contenders = row.contenders(setting)
-    seconds = setting.scale.steady_s if row.name == "steady" else setting.scale.turn_s
-    if row.warm:
+    seconds, rounds = row.turn_s(setting.scale), row.rounds(setting.scale)
+    if row.short:
         for contender in contenders:
             contender.turn(seconds / 10)
-    rounds = row.rounds(setting.scale)
-    for number in range(rounds):
-        progress(f"{row.name}: round {number + 1} of {rounds}, {len(contenders)} in turns")
-        for contender in contenders if number % 2 == 0 else reversed(contenders):
-            turn = contender.turn(seconds)
-            result.add(contender.name, turn)
+    with closing(BareSync(setting.directory)) as floor:
+        for number in range(rounds):
+            progress(f"{row.name}: round {number + 1} of {rounds}, {len(contenders)} in turns")
+            for contender in contenders if number % 2 == 0 else reversed(contenders):
+                sync = floor.turn(seconds * FLOOR_SHARE)["sync"] if row.short else {}
+                turn = contender.turn(seconds)
+                beside = {f"sync_{name}": value for name, value in sync.items() if name in ("p50_ms", "p95_ms")}
+                result.add(contender.name, {verb: figures | beside for verb, figures in turn.items()})
 
 
 def progress(text: str) -> None:

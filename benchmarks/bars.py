@@ -38,37 +38,35 @@ class Verdict:
 
 def judge(results: Results, scale: Scale) -> list[Verdict]:
     """Every bar that the rows asked for have to do with."""
-    return [Verdict(bar, _ratio(results, bar)) for bar in bars(scale) if bar.figure.row in results.rows]
+    return [verdict(results, bar) for bar in bars(scale) if bar.figure.row in results.rows]
 
 
-def _ratio(results: Results, bar: Bar) -> Spread | None:
-    """Round by round, so that what slowed the whole machine for a while slows both sides of a ratio."""
-    ours = results.values(bar.figure)
+def verdict(results: Results, bar: Bar) -> Verdict:
+    """By ratios round by round, so that what slowed the whole machine for a while slows both sides of each."""
+    values = results.values(bar.figure)
     if bar.against is not None:
-        theirs = results.values(bar.against)
-        ours = [one / other for one, other in zip(ours, theirs, strict=len(ours) == len(theirs))]
-    return Spread.of(ours) if ours else None
+        values = [ours / theirs for ours, theirs in zip(values, results.values(bar.against), strict=False)]
+    return Verdict(bar, Spread.of(values) if values else None)
 
 
 def bars(scale: Scale) -> list[Bar]:
     return [*_against_the_floor(scale), *_against_rivals(scale), *_flat(scale), *_whole(scale)]
 
 
-SYNC = "append + fdatasync"
-
-
 def _against_the_floor(scale: Scale) -> list[Bar]:
     row, alone, most = "callers", called("in process", 1), called("in process", scale.callers[-1])
-    p50, p95 = Point(row, alone, "allocate", "p50_ms"), Point(row, alone, "allocate", "p95_ms")
+    p50, p95, sync_p50, sync_p95 = (
+        Point(row, alone, "allocate", figure) for figure in ("p50_ms", "p95_ms", "sync_p50_ms", "sync_p95_ms")
+    )
     return [
-        Bar("in process, 1 caller, p50 ÷ append + fdatasync", p50, Point(row, SYNC, "sync", "p50_ms"), 3.0),
-        Bar("in process, 1 caller, p95 ÷ append + fdatasync", p95, Point(row, SYNC, "sync", "p95_ms"), 4.0),
+        Bar("in process, 1 caller, p50 ÷ append + fdatasync", p50, sync_p50, 3.0),
+        Bar("in process, 1 caller, p95 ÷ append + fdatasync", p95, sync_p95, 4.0),
         Bar(f"{most}, a second", Point(row, most, "allocate", "per_second"), None, 10_000, at_most=False),
     ]
 
 
 def _against_rivals(scale: Scale) -> list[Bar]:
-    row, crowd = "callers", scale.callers[-1] if len(scale.callers) < 3 else 32
+    row, crowd = "callers", scale.crowd
     client, http = Point(row, called("Client", 1), "allocate", "p50_ms"), called("HTTP", crowd)
     etcd_json = Point(row, called("etcd JSON", 1), "allocate", "p50_ms")
     rate, etcd_rate = (Point(row, name, "allocate", "per_second") for name in (http, called("etcd gRPC (Go)", crowd)))
@@ -95,14 +93,14 @@ def _cni(scale: Scale) -> list[Bar]:
 
 
 def _flat(scale: Scale) -> list[Bar]:
-    """The same at most leases against none. Of rates the inverse counts: how much longer each takes."""
+    """The same with most leases held against none."""
     few, many = (f"{leases:,} leases, " for leases in (scale.sizes[0], scale.sizes[-1]))
-    crowd, most = min(32, scale.callers[-1]), scale.callers[-1]
+    crowd, most = scale.crowd, scale.callers[-1]
     found = []
     for surface, callers in (("in process", 1), ("HTTP", 1), ("in process", most), ("HTTP", crowd)):
-        figure = "p50_ms"
-        ours, base = (Point("leases", held + called(surface, callers), "allocate", figure) for held in (many, few))
-        found.append(Bar(f"{called(surface, callers)}, p50 with {many}÷ with {few}".rstrip(", "), ours, base, 1.15))
+        name = called(surface, callers)
+        ours, base = (Point("leases", held + name, "allocate", "p50_ms") for held in (many, few))
+        found.append(Bar(f"{name}, p50: {scale.sizes[-1]:,} leases ÷ {scale.sizes[0]}", ours, base, 1.15))
     return found
 
 

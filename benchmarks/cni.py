@@ -1,7 +1,8 @@
 """CNI ADD and DEL as the runtime sees them, from exec to exit, against host-local: in one run, on one disk, in turns.
 
-More samples than the row `cni` of `make bench`; host-local is that of the package containernetworking-plugins. With --churn instead: containers
-that come and go 10 a second on each of two hosts. Usage: python -m benchmarks.cni [--samples N] [--churn] [--json FILE]
+More samples than the row `cni` of `make bench`; host-local is that of the package containernetworking-plugins. With
+--churn instead: containers that come and go 10 a second on each of two hosts.
+Usage: python -m benchmarks.cni [--samples N] [--churn] [--json FILE]
 """
 
 from __future__ import annotations

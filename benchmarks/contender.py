@@ -43,7 +43,7 @@ class Driven(Contender):
         spent = told["cpu_s"] if before is None or self._server is None else cpu_s(self._server) - before
         figures = timed([us / 1e3 for us in told["us"]], told["seconds"], spent)
         if self._server is not None:
-            figures["load_percent"] = told["cpu_s"] / told["seconds"] * 100
+            figures["load_percent"] = round(told["cpu_s"] / told["seconds"] * 100, 1)
         return figures
 
 

@@ -26,9 +26,9 @@ def timed(samples_ms: Sequence[float], seconds: float, cpu_s: float | None = Non
     if not samples_ms:
         raise ValueError("a turn was too short for a single request")
     figures = {f"{name}_ms": value for name, value in percentiles(samples_ms).items()}
-    figures["per_second"] = len(samples_ms) / seconds
+    figures["per_second"] = round(len(samples_ms) / seconds, 2)
     if cpu_s is not None:
-        figures["cpu_us"] = cpu_s / len(samples_ms) * 1e6
+        figures["cpu_us"] = round(cpu_s / len(samples_ms) * 1e6, 1)
     return figures
 
 

@@ -1,4 +1,4 @@
-"""Data directories that already hold leases, or a ring of many tokens: written by the store, as no daemon would in time.
+"""Data directories that hold leases already, or a ring of many tokens: written by the store, which is quicker.
 
 Each is made once and copied for whoever needs it.
 """

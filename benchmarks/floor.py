@@ -24,7 +24,7 @@ class BareSync(Contender):
 
     def turn(self, seconds: float) -> Turn:
         begin = perf_counter()
-        times = []
+        times: list[float] = []
         while not times or perf_counter() - begin < seconds:
             start = perf_counter()
             os.write(self._file, RECORD)
@@ -51,7 +51,7 @@ class BareExchange(Contender):
 
     def turn(self, seconds: float) -> Turn:
         begin = perf_counter()
-        times = []
+        times: list[float] = []
         while not times or perf_counter() - begin < seconds:
             start = perf_counter()
             self._here.sendall(WORDS)

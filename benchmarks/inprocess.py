@@ -34,4 +34,4 @@ async def main(directory: str, iprange: str, filled: str) -> None:
 
 
 if __name__ == "__main__":
-    trio.run(main, *sys.argv[1:])
+    trio.run(main, sys.argv[1], sys.argv[2], sys.argv[3])

@@ -86,16 +86,18 @@ def _draw(results: Results, across: str, up: str, lines: Iterable[Line], floor: 
     matplotlib.rcParams.update({"grid.color": "0.85", "axes.axisbelow": True, "font.family": "sans-serif"})
     from matplotlib.figure import Figure
 
+    lines = [line for line in lines if any(map(results.values, line.points.values()))]
+    if not lines:
+        return
     figure = Figure(figsize=SIZE, layout="constrained")
     axes = figure.subplots()
     for line in lines:
         found = [(at, spread) for at, point in line.points.items() if (spread := results.spread(point)) is not None]
-        if found:
-            medians = [spread.median for _, spread in found]
-            below = [spread.median - spread.low for _, spread in found]
-            above = [spread.high - spread.median for _, spread in found]
-            style = {"linewidth": 1.0, "markersize": 4, "capsize": 2, **line.style}
-            axes.errorbar([at for at, _ in found], medians, yerr=[below, above], label=line.name, **style)
+        medians = [spread.median for _, spread in found]
+        below = [spread.median - spread.low for _, spread in found]
+        above = [spread.high - spread.median for _, spread in found]
+        style = {"linewidth": 1.0, "markersize": 4, "capsize": 2, **line.style}
+        axes.errorbar([at for at, _ in found], medians, yerr=[below, above], label=line.name, **style)
     if floor is not None:
         axes.axhline(floor.median, color="black", linewidth=0.8, linestyle="-.", label=FLOOR[0])
     axes.set_xscale("symlog", linthresh=1.0 if across == "callers" else 1_000.0)

@@ -20,11 +20,12 @@ from ringipam import AsyncClient, Client
 
 def alone(client: Client, load: Load, question: dict[str, Any]) -> dict[str, Any]:
     """One caller who blocks: allocates, or releases until nothing is held."""
-    verb, us = str(question["verb"]), []
+    verb = str(question["verb"])
+    us: list[int] = []
     spent, begin = time.process_time(), time.perf_counter()
     end = begin + question["seconds"] if verb != "release" else float("inf")
     ask = client.allocate if verb == "allocate" else client.release
-    while time.perf_counter() < end and (step := load.next(verb)) is not None:
+    while (not us or time.perf_counter() < end) and (step := load.next(verb)) is not None:
         start = time.perf_counter()
         ask(step.id)
         us.append(round((time.perf_counter() - start) * 1e6))

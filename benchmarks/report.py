@@ -8,7 +8,6 @@ from benchmarks.bars import Verdict
 from benchmarks.figures import Spread, shown
 from benchmarks.results import Results, RowResult
 
-FLOOR = ("append + fdatasync", "sync")
 TITLES = {
     "p50_ms": "p50 ms",
     "p95_ms": "p95 ms",
@@ -44,14 +43,13 @@ def lines(results: Results, verdicts: list[Verdict]) -> Iterator[str]:
 
 def _table(row: RowResult) -> Iterator[str]:
     columns = [name for name in TITLES if any(name in held for _, _, held in _cells(row))]
-    floor = row.figures.get(FLOOR[0], {}).get(FLOOR[1], {}).get("p50_ms", [])
-    ratios = ["p50 ÷ sync"] if floor else []
+    ratios = ["p50 ÷ sync"] if any("sync_p50_ms" in held for _, _, held in _cells(row)) else []
     yield "| | | " + " | ".join([*(TITLES[name] for name in columns), *ratios]) + " |"
     yield "|---" * (2 + len(columns) + len(ratios)) + "|"
     for contender, verb, held in _cells(row):
         cells = [_cell(name, held.get(name, [])) for name in columns]
         if ratios:
-            cells.append(_quotient(held.get("p50_ms", []), floor))
+            cells.append(_quotient(held))
         yield f"| {contender} | {verb} | " + " | ".join(cells) + " |"
     for name, why in row.skipped.items():
         yield f"| {name} | skipped: {why} |" + " |" * (len(columns) + len(ratios))
@@ -73,7 +71,8 @@ def _cell(name: str, values: list[float]) -> str:
     return str(spread) if name in ("p50_ms", "per_second") else shown(spread.median)
 
 
-def _quotient(values: list[float], floor: list[float]) -> str:
-    if len(values) != len(floor):
-        return ""
-    return shown(Spread.of(one / other for one, other in zip(values, floor, strict=True)).median)
+def _quotient(held: dict[str, list[float]]) -> str:
+    """Each turn's median by that of the bare syncs just before it."""
+    pairs = zip(held.get("p50_ms", []), held.get("sync_p50_ms", []), strict=False)
+    quotients = [one / sync for one, sync in pairs]
+    return shown(Spread.of(quotients).median) if quotients else ""

@@ -6,7 +6,6 @@ import json
 import os
 import platform
 import sqlite3
-import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -58,7 +57,10 @@ class Results:
         return Spread.of(values) if values else None
 
     def save(self, path: Path) -> None:
-        path.write_text(json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n")
+        """One line a row and not one a figure, so that it can be kept beside the text."""
+        plain = asdict(self)
+        rows = ",\n".join(f" {json.dumps(name)}: {_compact(row)}" for name, row in plain.pop("rows").items())
+        path.write_text(f'{_compact(plain)[:-1]},"rows":{{\n{rows}\n}}}}\n')
 
     @classmethod
     def load(cls, path: Path) -> Results:
@@ -67,14 +69,21 @@ class Results:
         return cls(**data, rows=rows)
 
 
+def _compact(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
 def machine() -> dict[str, str]:
     """What the figures depend on, and what else the machine had to do."""
-    load = "/".join(f"{average:.1f}" for average in os.getloadavg())
     return {
         "cores": str(os.cpu_count()),
-        "python": platform.python_version(),
-        "sqlite": sqlite3.sqlite_version,
-        "kernel": platform.release(),
-        "load_before": load,
-        "interpreter": sys.implementation.name,
+        "Python": platform.python_version(),
+        "SQLite": sqlite3.sqlite_version,
+        "Linux": platform.release().partition("-")[0],
+        "load before": load(),
     }
+
+
+def load() -> str:
+    """How many processes wanted to run in the last 1, 5 and 15 minutes."""
+    return "/".join(f"{average:.1f}" for average in os.getloadavg())

@@ -14,6 +14,8 @@ class Scale:
     starts: int
     """Rounds of what starts a process anew each time."""
     callers: tuple[int, ...]
+    crowd: int
+    """Of those, how many where only one caller and several are compared."""
     sizes: tuple[int, ...]
     """Leases held."""
     held: int
@@ -28,10 +30,11 @@ class Scale:
 
 STANDARD = Scale(
     name="standard",
-    rounds=7,
-    turn_s=0.7,
+    rounds=15,
+    turn_s=0.35,
     starts=5,
     callers=(1, 8, 32, 128),
+    crowd=32,
     sizes=(0, 1_000, 10_000, 100_000),
     held=1_000,
     table_max=10_000,
@@ -45,6 +48,7 @@ QUICK = Scale(
     turn_s=0.15,
     starts=2,
     callers=(1, 32),
+    crowd=32,
     sizes=(0, 100_000),
     held=1_000,
     table_max=1_000,
@@ -58,6 +62,7 @@ SMOKE = Scale(
     turn_s=0.02,
     starts=1,
     callers=(1, 4),
+    crowd=4,
     sizes=(0, 50),
     held=10,
     table_max=50,

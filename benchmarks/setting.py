@@ -35,7 +35,7 @@ class Setting:
         self.skipped: dict[str, str] = {}
         """Contenders that cannot take part here, and why."""
         self.stack = ExitStack()
-        self._directory = directory
+        self.directory = directory
         self._larder = larder
         self._numbers = 0
         directory.mkdir()
@@ -49,7 +49,7 @@ class Setting:
     def place(self) -> Path:
         """A directory that does not exist yet, with a short name: a socket's path has about a hundred characters."""
         self._numbers += 1
-        return self._directory / str(self._numbers)
+        return self.directory / str(self._numbers)
 
     def data(self, filled: Filled) -> Path:
         """A directory with such `data` in it."""

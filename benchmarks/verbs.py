@@ -21,13 +21,14 @@ class Verbs(Protocol):
 
 
 async def phase(verbs: Verbs, load: Load, question: dict[str, Any]) -> dict[str, Any]:
-    """As many callers as the question says, one verb, for so long; a release goes on until nothing is held."""
-    verb, us = str(question["verb"]), []
+    """As many callers as told, one verb, for so long and once at least; a release until nothing is held."""
+    verb = str(question["verb"])
+    us: list[int] = []
     spent, begin = time.process_time(), time.perf_counter()
     end = begin + question["seconds"] if verb != "release" else float("inf")
 
     async def caller() -> None:
-        while time.perf_counter() < end and (step := load.next(verb)) is not None:
+        while (not us or time.perf_counter() < end) and (step := load.next(verb)) is not None:
             start = time.perf_counter()
             await carry_out(verbs, step)
             us.append(round((time.perf_counter() - start) * 1e6))

@@ -10,6 +10,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,23 +22,23 @@ class Worker:
 
     def __init__(self, command: Sequence[str]) -> None:
         pipe = subprocess.PIPE
+        self._name = " ".join(command)
         self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd=ROOT)
         self.pid = self._process.pid
         self.ready = self._answer()
 
     def ask(self, question: dict[str, Any]) -> dict[str, Any]:
         assert self._process.stdin is not None
-        try:
+        with suppress(BrokenPipeError):  # it has ended: there is no answer to read either
             self._process.stdin.write(json.dumps(question) + "\n")
             self._process.stdin.flush()
-        except BrokenPipeError:
-            pass  # it has ended: there is no answer to read either
         return self._answer()
 
     def close(self) -> None:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.close()
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
         try:
             self._process.wait(timeout=30)
         finally:
@@ -50,7 +51,7 @@ class Worker:
         line = self._process.stdout.readline()
         if not line:
             self._process.kill()
-            raise RuntimeError(f"{self._process.args} ended with {self._process.wait()}")
+            raise RuntimeError(f"{self._name} ended with {self._process.wait()}")
         answer: dict[str, Any] = json.loads(line)
         return answer
 

@@ -1,5 +1,6 @@
-"""etcd, a single node on loopback: a create-only transaction is a compare-and-swap, which is what it takes to give out a
-name or an address once. Its JSON gateway is loaded by the same generator as ringipam, gRPC by a client in Go (etcdload).
+"""etcd, a single node on loopback, asked for create-only transactions: what it takes to give out something once.
+
+Its JSON gateway is loaded by the same generator as ringipam, gRPC by a client in Go (etcdload).
 """
 
 from __future__ import annotations

@@ -16,5 +16,6 @@ class Row:
     title: str
     contenders: Callable[[Setting], list[Contender]]
     rounds: Callable[[Scale], int] = lambda scale: scale.rounds
-    warm: bool = True
-    """Whether everybody has a short turn first that does not count."""
+    turn_s: Callable[[Scale], float] = lambda scale: scale.turn_s
+    short: bool = True
+    """Turns are short: everybody has one first that does not count, and each follows upon a look at the floor."""

@@ -8,21 +8,20 @@ from benchmarks.floor import BareExchange, BareSync
 from benchmarks.rivals.weave import WeaveStandIn
 from benchmarks.setting import Setting, asked
 
-CROWD = 32
 OPERATIONS = (("allocate", "release"), ("claim", "release"), ("lookup",), ("churn", "release"))
 
 
 def by_callers(setting: Setting) -> list[Contender]:
     """Every surface and every rival with nothing leased, beside the floor."""
     callers = setting.scale.callers
-    few = tuple(many for many in callers if many in (1, callers[-1], CROWD))[:2]
+    few = (1, setting.scale.crowd)
     daemon = setting.daemon(fresh(0))
     client = setting.client(daemon)
     return [
         *floor(setting),
         *asked("in process", setting.in_process(fresh(0)), callers, None),
         *asked("HTTP", setting.http(daemon), callers, daemon.pid),
-        *asked("Client", client, (1,), daemon.pid),
+        *asked("Client", client, few[:1], daemon.pid),
         *asked("AsyncClient", client, few[1:], daemon.pid),
         *setting.etcd(few),
         kept(setting, WeaveStandIn(setting.place(), 0, "weave stand-in, 1 caller")),
@@ -31,7 +30,7 @@ def by_callers(setting: Setting) -> list[Contender]:
 
 def by_leases(setting: Setting) -> list[Contender]:
     """The same work with more and more leases held."""
-    alone, crowd, most = 1, min(CROWD, setting.scale.callers[-1]), setting.scale.callers[-1]
+    alone, crowd, most = 1, setting.scale.crowd, setting.scale.callers[-1]
     found = floor(setting)
     for leases in setting.scale.sizes:
         daemon = setting.daemon(fresh(leases))

@@ -93,7 +93,8 @@ class Resident(Contender):
     def turn(self, seconds: float) -> Turn:
         base, full = self._resident(self._empty), self._resident(self._full)
         each = (full - base) / self._things
-        return {"resident": {"mib": full / MIB, "empty_mib": base / MIB, "bytes_each": each}}
+        found = {"mib": full / MIB, "empty_mib": base / MIB, "bytes_each": each}
+        return {"resident": {name: round(value, 2) for name, value in found.items()}}
 
     def _resident(self, directory: Path) -> int:
         with process(directory, iprange=self._iprange, name=NAME) as started:

@@ -64,7 +64,7 @@ func (l *load) phase(q question) answer {
 		callers.Add(1)
 		go func(number int) {
 			defer callers.Done()
-			for l.more(q.Verb, end) {
+			for first := true; first || l.more(q.Verb, end); first = false {
 				start := time.Now()
 				if !l.step(l.clients[number], q.Verb) {
 					return
