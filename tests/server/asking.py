@@ -30,6 +30,7 @@ from ringipam.core.events import (
     Resolve,
     Show,
     Verb,
+    View,
 )
 from ringipam.errors import InUseError, NotFoundError, RingIpamError
 from ringipam.lease import Lease, network
@@ -91,6 +92,8 @@ class Book:
                 return self._status()
             case Show():
                 return VIEWS[verb]
+            case View(what, family):
+                return {**(self._status() if what is Show.STATUS else VIEWS[what]), "family": family}
             case Prime() | Connect() | Forget():
                 return None
             case Leave():

@@ -294,8 +294,8 @@ async def test_hosts_go_and_come_back_by_these_verbs(http: Speaker, book: Book) 
         ("DELETE", "/v1/peers/host2,host3?force=true", None, RemovePeers(("host2", "host3"), 30_000, force=True)),
         ("DELETE", "/v1/peers/host2?dry_run=true", None, RemovePeers(("host2",), 30_000, dry_run=True)),
         ("POST", "/v1/rejoin", {"dry_run": True}, Rejoin(dry_run=True)),
-        ("POST", "/v1/conflicts/resolve", {"first": "10.32.0.4", "last": "10.32.0.7"}, Resolve(TEN, TEN + 4)),
-        ("POST", "/v1/conflicts/resolve", {"first": "10.32.0.4/30", "take": True}, Resolve(TEN, TEN + 4, take=True)),
+        ("POST", "/v1/conflicts/resolve", {"first": "10.32.0.4", "last": "10.32.0.7"}, Resolve(TEN, TEN + 4, False, 4)),
+        ("POST", "/v1/conflicts/resolve", {"first": "10.32.0.4/30", "take": True}, Resolve(TEN, TEN + 4, True, 4)),
     ):
         answer = await http(method, path, body)
 
