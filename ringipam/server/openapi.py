@@ -31,7 +31,7 @@ def _object(optional: Mapping[str, Schema] | None = None, /, **required: Schema)
 
 def _of_both(name: str) -> dict[str, Schema]:
     """What an answer of this kind has besides where there are two ranges."""
-    second = {"$ref": f"#/components/schemas/{name}", "description": "Of the IPv6 range, where there are two."}
+    second: Schema = {"$ref": f"#/components/schemas/{name}", "description": "Of the IPv6 range, where there are two."}
     return {"ipv6": second}
 
 

@@ -34,7 +34,7 @@ def ranges(path: Path) -> list[tuple[str, Path]]:
     Each with what a line about it begins with.
     """
     second = path / IPV6_DIR
-    return [("", path), ("IPv6: ", second)] if second.is_dir() else [("", path)]
+    return [("IPv4: ", path), ("IPv6: ", second)] if second.is_dir() else [("", path)]
 
 
 class Directory:

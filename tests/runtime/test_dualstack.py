@@ -299,7 +299,7 @@ async def test_while_one_disk_fails_the_other_ring_serves_and_status_says_both(
         assert isinstance(status["ipv6"], dict)
         assert (status["ipv6"]["state"], status["ipv6"]["serving"]) == ("ready", True)
         assert await node.leases() == [four, six, other]
-        with pytest.raises(ringipam.StoreError, match="^IPv4: cannot commit: ENOSPC; IPv6: 2 leases$"):
+        with pytest.raises(ringipam.StoreError, match=r"^IPv4: cannot commit: ENOSPC; IPv6: 2 leases$"):
             await node.leases(cluster=True)
 
         disk.full = None
@@ -322,7 +322,7 @@ async def test_a_release_of_which_one_half_fails_says_what_became_of_each_and_ma
         with pytest.raises(ringipam.StoreError, match=rf"^IPv4: cannot commit: ENOSPC; IPv6: released {six.address}$"):
             await node.release("c1")
         assert await node.lookup("c1") == [four]
-        with pytest.raises(ringipam.StoreError, match="^cannot commit: ENOSPC$"):
+        with pytest.raises(ringipam.StoreError, match=r"^cannot commit: ENOSPC$"):
             await node.release("c1")
         # who has nothing in the ring that fails is not kept by it
         assert await node.release("only") == [only]
@@ -492,7 +492,7 @@ async def test_a_host_leaves_both_rings_or_neither(tmp_path: Path) -> None:
         second = nodes[1]
         six = await second.allocate("c1", SIX)
 
-        with pytest.raises(RequestError, match="^nothing was done: IPv6: 1 leases are held here: c1"):
+        with pytest.raises(RequestError, match=r"^nothing was done: IPv6: 1 leases are held here: c1"):
             await second.leave()
         assert [(await second.node(family).status())["state"] for family in (4, 6)] == ["ready", "ready"]
 
@@ -501,7 +501,7 @@ async def test_a_host_leaves_both_rings_or_neither(tmp_path: Path) -> None:
         assert list(left["heirs"]) == ["host1"]  # type: ignore[call-overload]
         assert list(left["ipv6"]["heirs"]) == ["host1"]  # type: ignore[index]
         assert [(await second.node(family).status())["state"] for family in (4, 6)] == ["fenced", "fenced"]
-        with pytest.raises(RequestError, match="^this host has left the ring"):
+        with pytest.raises(RequestError, match=r"^this host has left the ring"):
             await second.leave()
 
 
@@ -562,7 +562,7 @@ async def cluster_of_one(directory: Path) -> AsyncIterator[DualStack]:
 async def test_a_host_in_good_standing_in_both_rings_does_not_rejoin(tmp_path: Path) -> None:
     async with cluster_of_one(tmp_path) as node:
         for dry_run in (True, False):
-            with pytest.raises(RequestError, match="^this host is a member in good standing"):
+            with pytest.raises(RequestError, match=r"^this host is a member in good standing"):
                 await node.rejoin(dry_run=dry_run)
 
 
