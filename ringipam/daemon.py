@@ -152,19 +152,18 @@ async def _greeting(config: Config, node: Served) -> list[str]:
     """Who and where this node is and, on a ring of one, how others join it."""
     status = await node.ask(Show.STATUS)
     assert isinstance(status, dict)
-    peer = _peer(status)
-    lines = [f"{peer}: range {config.universe}, socket {config.socket}, listening on {node.listening}"]
+    peer = status["peer"]
+    assert isinstance(peer, dict)
+    lines = [
+        f"{peer['name']}.{peer['uid']}: range {config.universe}, socket {config.socket}, listening on {node.listening}"
+    ]
     if isinstance(node, DualStack):
         second = node.node(6)
-        lines.append(f"{_peer(status['ipv6'])}: range {second.config.universe}, listening on {second.listening}")
+        other = status["ipv6"]["peer"]
+        lines.append(f"{other['name']}.{other['uid']}: range {second.config.universe}, listening on {second.listening}")
     if not config.peers and config.init is None:
         lines.append(_invitation(config, node))
     return lines
-
-
-def _peer(status: object) -> str:
-    assert isinstance(status, dict)
-    return f"{status['peer']['name']}.{status['peer']['uid']}"
 
 
 def _invitation(config: Config, node: Served) -> str:

@@ -88,11 +88,12 @@ def _status(status: View) -> None:
     lines = [
         ("peer", f"{peer['name']} (uid {peer['uid']})"),
         ("state", f"{state}: {status['reason']}" if status["reason"] else state),
-        *_range_lines(status),
     ]
+    _add_range(lines, status)
     if second := status.get("ipv6"):
-        named = f"{second['peer']['name']} (uid {second['peer']['uid']})"
-        lines += [("", ""), ("IPv6", f"{named}, {second['state']}"), *_range_lines(second), ("", "")]
+        lines += [("", ""), ("IPv6", f"{second['peer']['name']} (uid {second['peer']['uid']}), {second['state']}")]
+        _add_range(lines, second)
+        lines += [("", "")]
     lines += [("warning", warning) for warning in status["warnings"]]
     if state in NEXT_STEP:
         lines.append(("next", NEXT_STEP[state]))
@@ -100,16 +101,19 @@ def _status(status: View) -> None:
         print(f"{title:<8} {text}".rstrip())
 
 
-def _range_lines(status: View) -> list[tuple[str, str]]:
+def _add_range(lines: list[tuple[str, str]], status: View) -> None:
     peers = status["peers"]
-    return [
-        ("range", f"{status['universe']}, addresses from {status['subnet']} unless told otherwise"),
-        ("cluster", status["cluster"] or "none yet"),
-        ("space", f"{size_text(status['owned'])} addresses owned here, {size_text(status['free'])} of them free"),
-        ("leases", str(status["leases"])),
-        ("peers", f"{peers['alive']} alive, {peers['suspect']} suspect, {peers['dead']} dead"),
-        *(("waiting", f"{w['id']} in {w['subnet']}, for {w['waiting_for']}") for w in status["pending"]),
-    ]
+    lines.extend(
+        [
+            ("range", f"{status['universe']}, addresses from {status['subnet']} unless told otherwise"),
+            ("cluster", status["cluster"] or "none yet"),
+            ("space", f"{size_text(status['owned'])} addresses owned here, {size_text(status['free'])} of them free"),
+            ("leases", str(status["leases"])),
+            ("peers", f"{peers['alive']} alive, {peers['suspect']} suspect, {peers['dead']} dead"),
+        ]
+    )
+    for waiting in status["pending"]:
+        lines.append(("waiting", f"{waiting['id']} in {waiting['subnet']}, for {waiting['waiting_for']}"))
 
 
 def _ring(ring: View) -> None:
