@@ -258,7 +258,8 @@ class DualStack(Verbs):
         found = await node.ask(Leases())
         assert isinstance(doubts, dict)
         assert isinstance(found, LeaseList)
-        return bool(doubts["conflicts"] or (found.leases and not verb.drop_leases)) or status["state"] == "fenced"
+        held = bool(found.leases and not verb.drop_leases)
+        return held or bool(doubts["conflicts"]) or status["state"] == "fenced" or not status["serving"]
 
     async def _leave_first(self, family: int, verb: Leave) -> None:
         """Let the ring that may refuse say so before the other is asked."""
@@ -289,6 +290,8 @@ class DualStack(Verbs):
             errors = refusals(told)
             if len(errors) == len(told) or not all(map(unknown, errors.values())):
                 known = {family: error for family, error in errors.items() if not unknown(error)}
+                if len(known) == 1:
+                    raise of_one(*known.popitem())
                 raise refusal(known or errors, in_words)
             for family in told.keys() - errors.keys():
                 named[family] += (peer,)

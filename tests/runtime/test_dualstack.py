@@ -439,7 +439,7 @@ def port_with_a_next_one() -> int:
 
 
 @asynccontextmanager
-async def cluster(directory: Path, size: int) -> AsyncIterator[list[DualStack]]:
+async def cluster(directory: Path, size: int, outside: Outside = node_module.MACHINE) -> AsyncIterator[list[DualStack]]:
     """Hosts host1, host2, … with both rings, each launched with the address of the first."""
     async with AsyncExitStack() as stack:
         nodes: list[DualStack] = []
@@ -455,7 +455,7 @@ async def cluster(directory: Path, size: int) -> AsyncIterator[list[DualStack]]:
                 quarantine_s=0,
             )
             seed = seed or config.listen_on
-            nodes.append(await stack.enter_async_context(open_dual_stack(config)))
+            nodes.append(await stack.enter_async_context(open_dual_stack(config, outside)))
         yield nodes
 
 
@@ -515,6 +515,42 @@ async def test_a_host_that_has_left_one_ring_leaves_the_other_by_the_same_verb(t
 
         assert left["heirs"] == {}
         assert list(left["ipv6"]["heirs"]) == ["host1"]  # type: ignore[index]
+
+
+async def test_a_ring_that_never_began_keeps_nobody_from_leaving_the_other(tmp_path: Path) -> None:
+    async with cluster(tmp_path, 2) as nodes:
+        await nodes[0].node(4).prime()
+
+        async def heard() -> bool:
+            return (await nodes[1].node(4).status())["state"] == "ready"
+
+        await until(heard)
+        left = await nodes[1].leave()
+
+        assert list(left["heirs"]) == ["host1"]  # type: ignore[call-overload]
+        assert left["ipv6"] == {"heirs": {}}
+
+
+async def test_what_cannot_be_taken_back_is_not_begun_while_one_disk_fails(
+    tmp_path: Path, disk: type[HalfFailing]
+) -> None:
+    async with cluster(tmp_path, 2, Outside(store_type=disk)) as nodes:
+        await nodes[0].prime()
+        await agree(nodes, 1)
+        second = nodes[1]
+        disk.full = "ipv6"
+        with pytest.raises(ringipam.StoreError, match="ENOSPC"):
+            await second.allocate("c1", SIX)
+
+        for wanted in (
+            second.leave(),
+            second.remove_peers("host1", force=True),
+            second.remove_peers("host1", dry_run=True),
+        ):
+            with pytest.raises(ringipam.StoreError, match=r"^nothing was done: IPv6: cannot commit: ENOSPC$"):
+                await wanted
+        assert (await second.node(4).status())["state"] == "ready"
+        assert [peer["name"] for peer in (await second.peers())["peers"]] == ["host1"]  # type: ignore[attr-defined]
 
 
 async def test_a_dead_host_is_removed_from_both_rings_by_its_name_and_from_one_by_its_uid(tmp_path: Path) -> None:
