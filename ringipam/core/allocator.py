@@ -25,7 +25,7 @@ from ringipam.errors import (
     RequestTimeoutError,
     RingIpamError,
 )
-from ringipam.lease import BLOCK, Lease, network
+from ringipam.lease import BLOCK, NO_LABELS, Lease, network
 from ringipam.messages import Denial, Standing
 
 REFUSALS = {
@@ -198,7 +198,7 @@ class Allocator:
             class_=class_,
             host=state.settings.name,
             since=datetime.fromtimestamp(state.now // 1000, UTC),
-            labels=labels,
+            labels=labels or NO_LABELS,
         )
         if state.inside(family, address):
             state.rows(state.space.remove(address, address + 1))

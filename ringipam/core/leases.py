@@ -22,13 +22,14 @@ class LeaseBook:
     """An index; what may be leased is not decided here."""
 
     def __init__(self, leases: Iterable[Lease] = ()) -> None:
-        self.by_number: MutableMapping[str, Lease] = SortedDict()
+        found = list(leases)
+        self.by_number: MutableMapping[str, Lease] = SortedDict((lease.lease, lease) for lease in found)
         self._by_id: dict[str, dict[str, Lease]] = {}
         self._by_address: dict[Key, Lease] = {}
         self._blocks = SortedDict()
         """Start of each leased block → (its range, its lease)."""
-        for lease in leases:
-            self.add(lease)
+        for lease in found:
+            self._index(lease)
 
     def __len__(self) -> int:
         return len(self.by_number)
@@ -37,10 +38,14 @@ class LeaseBook:
         return iter(self.by_number.values())
 
     def add(self, lease: Lease) -> None:
-        assert key_of(lease) not in self._by_address, f"{lease.address} is leased already"
+        self._index(lease)
         self.by_number[lease.lease] = lease
+
+    def _index(self, lease: Lease) -> None:
+        key = key_of(lease)
+        assert key not in self._by_address, f"{lease.address} is leased already"
         self._by_id.setdefault(lease.id, {})[lease.lease] = lease
-        self._by_address[key_of(lease)] = lease
+        self._by_address[key] = lease
         if lease.class_ == BLOCK:
             block = block_of(lease)
             self._blocks[block.start] = block, lease
