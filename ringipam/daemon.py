@@ -159,7 +159,10 @@ async def _greeting(config: Config, node: Served) -> list[str]:
     ]
     if isinstance(node, DualStack):
         second = node.node(6)
-        other = status["ipv6"]["peer"]
+        of_second = await second.ask(Show.STATUS)
+        assert isinstance(of_second, dict)
+        other = of_second["peer"]
+        assert isinstance(other, dict)
         lines.append(f"{other['name']}.{other['uid']}: range {second.config.universe}, listening on {second.listening}")
     if not config.peers and config.init is None:
         lines.append(_invitation(config, node))

@@ -205,6 +205,7 @@ def test_a_daemon_of_one_range_gets_a_second_by_a_restart_and_says_so_when_it_is
         assert client.lookup("c1") == [four, six]
     assert daemon.stop() == 0
     assert ": range fd00:32::/48, listening on 127.0.0.1:" in daemon.log
+    assert "ringipam launch --iprange 10.32.0.0/12 --iprange6 fd00:32::/48 --password-file FILE" in daemon.log
 
     daemon.options = one_range
     with daemon.start() as client:
