@@ -128,9 +128,13 @@ def test_a_refusal_that_changed_something(monkeypatch: Patch) -> None:
 def test_a_lease_of_a_cni_add_that_failed(monkeypatch: Patch) -> None:
     inputs = [data.replace(b"=c1\0", b"=c9\0") for data in inputs_of(cni_target)]
     wanted = results.result
-    monkeypatch.setattr(
-        results, "result", lambda network, *rest: refused() if len(rest[0]) > 1 else wanted(network, *rest)
-    )
+
+    def result(network: Any, issued: Any, *rest: Any) -> bytes:
+        if len(issued) > 1:
+            raise RequestError("no")
+        return wanted(network, issued, *rest)
+
+    monkeypatch.setattr(results, "result", result)
 
     assert "a lease of an ADD that failed" in str(noticed(cni_target, inputs))
 
