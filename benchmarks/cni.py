@@ -99,6 +99,16 @@ def table(directory: Path, samples: int) -> list[dict[str, Any]]:
     return rows
 
 
+def starts(directory: Path, samples: int) -> dict[str, Any]:
+    """Percentiles by plugin of the least that it can be asked, with no daemon there."""
+    directory.mkdir()
+    plugins = {"ringipam": ringipam(directory)}
+    if HOST_LOCAL.exists():
+        plugins["host-local"] = host_local(directory, 0)
+    [found] = launch([{"do": "starts", "plugins": plugins, "samples": samples}])
+    return {name: percentiles(times) for name, times in found.items()}
+
+
 def show(row: Mapping[str, Any]) -> None:
     """One line of the table in docs/performance.md."""
     cells = [f"{row['in_use']:,}", str(row["callers"])]
@@ -151,7 +161,9 @@ def main() -> None:
             if HOST_LOCAL is None:
                 print(f"{hostlocal.missing()}: ringipam alone")
             print("in use | callers | ADD ms p50 / p95 / p99: ringipam | host-local | ratio of p95 | DEL: likewise")
-            results = table(directory, arguments.samples)
+            results = {"table": table(directory, arguments.samples)}
+            results["start_ms"] = starts(directory / "start", arguments.samples)
+            print("a start alone (VERSION, without a daemon), ms:", results["start_ms"])
     if arguments.json:
         arguments.json.write_text(json.dumps(results, indent=1))
 

@@ -166,12 +166,17 @@ class Plugin:
             with trio.move_on_after(UNDO_S, shield=True):
                 await self._release([answer.lease for answer, _ in got.values() if answer.new])
             if isinstance(error, NoSpaceError | RequestTimeoutError):
-                self._exhausted[network.name] = (trio.current_time() + EXHAUSTED_S, error.message)
+                self._note_exhausted(network.name, error.message)
             raise
         self._exhausted.pop(network.name, None)
         await self._release(_replaced(before, wanted, got))
         chosen = [got[index] for index in range(len(wanted))]
         return [(pool.subnet.family, str(answer.lease.address), pool) for answer, pool in chosen]
+
+    def _note_exhausted(self, name: str, why: str) -> None:
+        now_s = trio.current_time()
+        fresh = {network: told for network, told in self._exhausted.items() if told[0] > now_s}
+        self._exhausted = {**fresh, name: (now_s + EXHAUSTED_S, why)}
 
     async def _lease_all(
         self, call: Call, wanted: Sequence[_Wanted], before: Sequence[Lease], got: dict[int, tuple[Leased, Pool]]
