@@ -105,6 +105,7 @@ def measure(row: Row, setting: Setting, result: RowResult) -> None:
         for number in range(rounds):
             progress(f"{row.name}: round {number + 1} of {rounds}, {len(contenders)} in turns")
             for contender in contenders if number % 2 == 0 else reversed(contenders):
+                time.sleep(setting.scale.settle_s)
                 sync = floor.turn(seconds * FLOOR_SHARE)["sync"] if row.short else {}
                 turn = contender.turn(seconds)
                 beside = {f"sync_{name}": value for name, value in sync.items() if name in ("p50_ms", "p95_ms")}

@@ -27,13 +27,16 @@ class Bar:
 class Verdict:
     bar: Bar
     ratio: Spread | None
-    """None if one of the two was not measured."""
+    """Over the rounds; None if one of the two was not measured."""
+    calm: float | None
+    """The best quartile of one by the best quartile of the other: what other work on the machine left alone."""
 
     @property
     def word(self) -> str:
-        if self.ratio is None:
+        if self.ratio is None or self.calm is None:
             return "not measured"
-        return "reached" if self.bar.passed(self.ratio.median) else "not reached"
+        passed = {self.bar.passed(self.ratio.median), self.bar.passed(self.calm)}
+        return "unclear" if len(passed) == 2 else "reached" if passed == {True} else "not reached"
 
 
 def judge(results: Results, scale: Scale) -> list[Verdict]:
@@ -46,7 +49,15 @@ def verdict(results: Results, bar: Bar) -> Verdict:
     values = results.values(bar.figure)
     if bar.against is not None:
         values = [ours / theirs for ours, theirs in zip(values, results.values(bar.against), strict=False)]
-    return Verdict(bar, Spread.of(values) if values else None)
+    if not values:
+        return Verdict(bar, None, None)
+    calm = _best(results, bar.figure, bar)
+    return Verdict(bar, Spread.of(values), calm if bar.against is None else calm / _best(results, bar.against, bar))
+
+
+def _best(results: Results, point: Point, bar: Bar) -> float:
+    spread = Spread.of(results.values(point))
+    return spread.low if bar.at_most else spread.high
 
 
 def bars(scale: Scale) -> list[Bar]:

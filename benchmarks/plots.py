@@ -85,10 +85,12 @@ def _draw(results: Results, across: str, up: str, lines: Iterable[Line], floor: 
     matplotlib.rcParams.update({"svg.hashsalt": "ringipam", "svg.fonttype": "none", "font.size": 9, "axes.grid": True})
     matplotlib.rcParams.update({"grid.color": "0.85", "axes.axisbelow": True, "font.family": "sans-serif"})
     from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter, LogLocator
 
     lines = [line for line in lines if any(map(results.values, line.points.values()))]
     if not lines:
         return
+    ticks = sorted({at for line in lines for at in line.points})  # as far apart from each other as there is room
     figure = Figure(figsize=SIZE, layout="constrained")
     axes = figure.subplots()
     for line in lines:
@@ -97,14 +99,14 @@ def _draw(results: Results, across: str, up: str, lines: Iterable[Line], floor: 
         below = [spread.median - spread.low for _, spread in found]
         above = [spread.high - spread.median for _, spread in found]
         style = {"linewidth": 1.0, "markersize": 4, "capsize": 2, **line.style}
-        axes.errorbar([at for at, _ in found], medians, yerr=[below, above], label=line.name, **style)
+        axes.errorbar([ticks.index(at) for at, _ in found], medians, yerr=[below, above], label=line.name, **style)
     if floor is not None:
         axes.axhline(floor.median, color="black", linewidth=0.8, linestyle="-.", label=FLOOR[0])
-    axes.set_xscale("symlog", linthresh=1.0 if across == "callers" else 1_000.0)
-    ticks = sorted({at for line in lines for at in line.points})
-    axes.set_xticks(ticks, [f"{tick:,.0f}" for tick in ticks])
-    axes.minorticks_off()
+    axes.set_xticks(range(len(ticks)), [f"{tick:,.0f}" for tick in ticks])
     axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    axes.minorticks_off()
     axes.set_xlabel(across)
     axes.set_ylabel(up)
     axes.legend(frameon=False, fontsize=8)

@@ -33,12 +33,13 @@ def lines(results: Results, verdicts: list[Verdict]) -> Iterator[str]:
         yield ""
         yield "### bars"
         yield ""
-        yield "| | measured | bar | |"
-        yield "|---|---|---|---|"
+        yield "| | measured | calm | bar | |"
+        yield "|---|---|---|---|---|"
         for verdict in verdicts:
             sign = "≤" if verdict.bar.at_most else "≥"
             found = "–" if verdict.ratio is None else str(verdict.ratio)
-            yield f"| {verdict.bar.name} | {found} | {sign} {shown(verdict.bar.limit)} | {verdict.word} |"
+            calm = "–" if verdict.calm is None else shown(verdict.calm)
+            yield f"| {verdict.bar.name} | {found} | {calm} | {sign} {shown(verdict.bar.limit)} | {verdict.word} |"
 
 
 def _table(row: RowResult) -> Iterator[str]:

@@ -11,6 +11,8 @@ class Scale:
     rounds: int
     turn_s: float
     """How long one contender loads its server before the next has its turn."""
+    settle_s: float
+    """What the one before has left to be written is written then: etcd gathers for 0.1 s."""
     starts: int
     """Rounds of what starts a process anew each time."""
     callers: tuple[int, ...]
@@ -32,6 +34,7 @@ STANDARD = Scale(
     name="standard",
     rounds=15,
     turn_s=0.35,
+    settle_s=0.15,
     starts=5,
     callers=(1, 8, 32, 128),
     crowd=32,
@@ -46,6 +49,7 @@ QUICK = Scale(
     name="quick",
     rounds=3,
     turn_s=0.15,
+    settle_s=0.15,
     starts=2,
     callers=(1, 32),
     crowd=32,
@@ -60,6 +64,7 @@ SMOKE = Scale(
     name="smoke",
     rounds=1,
     turn_s=0.02,
+    settle_s=0.0,
     starts=1,
     callers=(1, 4),
     crowd=4,

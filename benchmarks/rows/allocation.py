@@ -19,12 +19,12 @@ def by_callers(setting: Setting) -> list[Contender]:
     client = setting.client(daemon)
     return [
         *floor(setting),
+        kept(setting, WeaveStandIn(setting.place(), 0, "weave stand-in, 1 caller")),
         *asked("in process", setting.in_process(fresh(0)), callers, None),
         *asked("HTTP", setting.http(daemon), callers, daemon.pid),
         *asked("Client", client, few[:1], daemon.pid),
         *asked("AsyncClient", client, few[1:], daemon.pid),
         *setting.etcd(few),
-        kept(setting, WeaveStandIn(setting.place(), 0, "weave stand-in, 1 caller")),
     ]
 
 
@@ -35,10 +35,10 @@ def by_leases(setting: Setting) -> list[Contender]:
     for leases in setting.scale.sizes:
         daemon = setting.daemon(fresh(leases))
         held = f"{leases:,} leases, "
-        found += asked(f"{held}in process", setting.in_process(fresh(leases)), (alone, most), None)
-        found += asked(f"{held}HTTP", setting.http(daemon), (alone, crowd), daemon.pid)
         if leases <= setting.scale.table_max:
             found.append(kept(setting, WeaveStandIn(setting.place(), leases, f"{held}weave stand-in, 1 caller")))
+        found += asked(f"{held}in process", setting.in_process(fresh(leases)), (alone, most), None)
+        found += asked(f"{held}HTTP", setting.http(daemon), (alone, crowd), daemon.pid)
     return found
 
 

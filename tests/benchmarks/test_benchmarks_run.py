@@ -97,7 +97,21 @@ def test_a_ratio_is_made_round_by_round_and_judged_by_its_median() -> None:
 
     assert (reached.ratio, reached.word) == (missed.ratio, "reached")
     assert missed.word == "not reached"
-    assert "| twice as long | 2.00 (2.00–2.00) | ≤ 1.90 | not reached |" in report.lines(results, [missed])
+    assert "| twice as long | 2.00 (2.00–2.00) | 2.00 | ≤ 1.90 | not reached |" in report.lines(results, [missed])
+
+
+def test_a_bar_that_only_the_calm_rounds_pass_is_told_as_unclear() -> None:
+    """Two of three times the floor had to wait for the processor, and what is measured did not."""
+    figure, floor = Point("leases", "ours", "allocate", "p50_ms"), Point("leases", "ours", "allocate", "sync_p50_ms")
+    results = Results("python -m benchmarks", "smoke", rows={"leases": RowResult("allocation by leases held")})
+    for ours, sync in ((0.4, 0.1), (0.4, 4.0), (0.4, 4.0)):
+        results.rows["leases"].add("ours", {"allocate": {"p50_ms": ours, "sync_p50_ms": sync}})
+
+    found = bars.verdict(results, bars.Bar("thrice the floor", figure, floor, 3.0))
+
+    assert found.ratio is not None
+    assert (found.ratio.median, found.calm) == (0.1, 4.0)
+    assert found.word == "unclear"
 
 
 def test_results_read_from_a_file_are_those_that_were_written(tmp_path: Path) -> None:
