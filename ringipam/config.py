@@ -22,6 +22,9 @@ TIMEOUT_S = 30.0
 """How long an allocation, a claim or a prime may wait, unless told otherwise."""
 TIMEOUT_S_MAX = 3600.0
 """Whoever waits longer has forgotten that they wait; the same limit holds on every surface."""
+OLDER_THAN_S = 60.0
+"""The leases that `reconcile` looks at have at least this age, unless told otherwise."""
+OLDER_THAN_S_MAX = 366 * 86_400.0
 LOG_FORMATS = ("text", "json")
 
 
@@ -77,6 +80,13 @@ def check_name(name: str) -> str:
     if not NAME_PATTERN.fullmatch(name):
         raise RequestError(f"a host's name has 1 to 63 letters, digits, '-', '_' or '.': {name!r}")
     return name
+
+
+def check_age(seconds: float) -> float:
+    """`seconds` if it can be the age of a lease; raises RequestError."""
+    if not 0 <= seconds <= OLDER_THAN_S_MAX:
+        raise RequestError(f"an age is 0 to {OLDER_THAN_S_MAX:.0f} seconds, not {seconds}")
+    return seconds
 
 
 def parse_endpoint(text: str, port_default: int | None = PORT_DEFAULT) -> tuple[str, int]:

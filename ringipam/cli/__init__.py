@@ -18,7 +18,7 @@ DONE, REFUSED, WRONG_USAGE, UNREACHABLE = 0, 1, 2, 3
 GROUPS = {
     "launch": ("launch",),
     "unit": ("unit",),
-    "addresses": ("allocate", "claim", "lookup", "release", "list"),
+    "addresses": ("allocate", "claim", "lookup", "release", "reconcile", "list"),
     "views": ("status", "ring", "peers", "conflicts"),
     "peers": ("connect", "forget", "prime"),
     "members": ("leave", "remove-peer", "rejoin"),
