@@ -14,11 +14,13 @@ import trio
 from httptools import HttpParserError, HttpResponseParser
 
 TIMEOUT_S = 30.0
-"""For the head of an answer, and for an answer as a whole where it has an end."""
+"""For an answer that has an end."""
 BODY_SIZE_MAX = 64 << 20
 """A list of 10,000 containers with many labels each takes some 30 MB."""
 LINE_SIZE_MAX = 1 << 20
 HEAD_SIZE_MAX = 64 << 10
+SAID_SIZE_MAX = 4 << 10
+"""Of what comes with a refusal, more is not read."""
 RECEIVE_SIZE = 64 << 10
 
 
@@ -45,7 +47,7 @@ class ApiClient:
         """The body behind `target`, whole. Raises RefusedError for any status but 200, else ApiError."""
         try:
             with trio.fail_after(self._timeout_s):
-                async with self._answer(target) as answer:
+                async with self._ask(target) as answer:
                     return await answer.rest(BODY_SIZE_MAX)
         except trio.TooSlowError:
             raise ApiError(f"no answer within {self._timeout_s:g} s") from None
@@ -54,14 +56,14 @@ class ApiClient:
     async def stream(self, target: str) -> AsyncIterator[AsyncIterator[bytes]]:
         """The lines behind `target`, one after the other as they come, without their ends and without empty ones.
 
-        Entered when the runtime has begun to answer. Raises as `get` does, also for a line that is too long; the
-        iterator ends where the answer ends.
+        Entered when the request is sent: Podman does not answer before it has a line. The iterator raises as `get`
+        does, also for a line that is too long, and ends where the answer ends; it waits without a limit.
         """
-        async with self._answer(target) as answer:
+        async with self._ask(target) as answer:
             yield _Lines(answer)
 
     @asynccontextmanager
-    async def _answer(self, target: str) -> AsyncIterator[_Answer]:
+    async def _ask(self, target: str) -> AsyncIterator[_Answer]:
         # Docker insists on a Host header (RFC 9112, 3.2), whatever it says.
         request = f"GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode("ascii")
         try:
@@ -69,18 +71,11 @@ class ApiClient:
         except (OSError, ValueError) as error:  # ValueError: a path that no socket can have
             raise ApiError(f"cannot connect: {getattr(error, 'strerror', None) or error}") from None
         async with stream:
-            answer = _Answer(stream)
             try:
-                with trio.fail_after(self._timeout_s):
-                    await stream.send_all(request)
-                    await answer.head()
-                    if answer.status != 200:
-                        raise RefusedError(answer.status, _brief(await answer.rest(HEAD_SIZE_MAX)))
-            except trio.TooSlowError:
-                raise ApiError(f"no answer within {self._timeout_s:g} s") from None
+                await stream.send_all(request)
             except trio.BrokenResourceError:
                 raise ApiError("it closed the connection") from None
-            yield answer
+            yield _Answer(stream)
 
 
 class _Answer:
@@ -94,12 +89,6 @@ class _Answer:
         self._ended = False
         self._head_size = 0
 
-    async def head(self) -> None:
-        while not self.status:
-            await self._receive()
-            if not self.status and self._head_size > HEAD_SIZE_MAX:
-                raise ApiError("its answer has no end of headers")
-
     async def rest(self, size_max: int) -> bytes:
         body = bytearray()
         while part := await self.part():
@@ -110,6 +99,22 @@ class _Answer:
 
     async def part(self) -> bytes:
         """The next bytes of the body; none at its end."""
+        if not self.status:
+            await self._head()
+        return await self._part()
+
+    async def _head(self) -> None:
+        while not self.status:
+            await self._receive()
+            if not self.status and self._head_size > HEAD_SIZE_MAX:
+                raise ApiError("its answer has no end of headers")
+        if self.status != 200:
+            said = b""
+            while len(said) < SAID_SIZE_MAX and (part := await self._part()):
+                said += part
+            raise RefusedError(self.status, _brief(said))
+
+    async def _part(self) -> bytes:
         while not self._parts and not self._ended:
             await self._receive()
         part, self._parts = b"".join(self._parts), []
