@@ -28,6 +28,8 @@ OLDER_THAN_S_MAX = 366 * 86_400.0
 LOG_FORMATS = ("text", "json")
 
 
+WATCHED = ("/var/run/docker.sock", "/run/podman/podman.sock")
+"""Where Docker and Podman listen; whether they are there, or come later, is looked at again and again."""
 GROUP_NUMBER_MAX = (1 << 32) - 2
 PATHS = (
     *("data_dir", "socket", "password_file", "ca", "cert", "key"),
@@ -175,6 +177,8 @@ class Config:
     key: Path | None = None
     insecure: bool = False
     peers: tuple[str, ...] = ()
+    watch: tuple[str, ...] = ()
+    """API sockets of container engines, whose containers' leases end with them; () is `WATCHED` for root, else none."""
     on_restart: str = "trust"
     """`verify`: after a start nothing is issued before one peer has confirmed that the data is current."""
     log_format: str = "text"
@@ -186,7 +190,7 @@ class Config:
         for name in PATHS:
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, _path(name, getattr(self, name)))
-        for name in ("exclude", "peers"):
+        for name in ("exclude", "peers", "watch"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         if re.match(r"https?:/", str(self.socket)):
             raise RequestError(f"the daemon's own --socket is a path, not {self.socket}")
@@ -197,6 +201,7 @@ class Config:
             peer_endpoint(peer)
         self._check_endpoints()
         _ = self.socket_permissions
+        _ = self.watched
         parse_init(self.init, self.peers)
         if self.on_restart not in ("trust", "verify"):
             raise RequestError(f"--on-restart takes trust or verify, not {self.on_restart!r}")
@@ -278,6 +283,16 @@ class Config:
         return int(mode or ("0600" if group is None else "0660"), 8), group
 
     @property
+    def watched(self) -> tuple[Path, ...]:
+        """The API sockets of the container engines to be watched, each once."""
+        if self.watch == ("none",):
+            return ()
+        if "none" in self.watch or not all(self.watch):
+            raise RequestError("--watch takes the path of a socket, or none and nothing else")
+        chosen = self.watch or (WATCHED if os.geteuid() == 0 else ())
+        return tuple(dict.fromkeys(_path("watch", path) for path in chosen))
+
+    @property
     def has_credentials(self) -> bool:
         return self.password_file is not None or self.ca is not None
 
@@ -341,7 +356,7 @@ def config_from_settings(settings: Mapping[str, object]) -> Config:
 
 
 def _check_setting(path: Path, key: str, value: object) -> None:
-    if key in ("exclude", "peers"):
+    if key in ("exclude", "peers", "watch"):
         good = isinstance(value, list) and all(isinstance(item, str) for item in value)
         wanted = "a list of strings"
     elif key == "insecure":

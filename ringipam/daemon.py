@@ -12,11 +12,13 @@ import trio
 from ringipam.config import Config
 from ringipam.core.events import Show
 from ringipam.errors import RingIpamError
+from ringipam.integrations.watcher import open_watcher
 from ringipam.journal import WINDOW_S, Journal, open_journal
 from ringipam.runtime.node import Node, open_node
 from ringipam.runtime.rotation import LOOK_S, Rotated
 from ringipam.sdnotify import is_wanted, notify, watchdog_s
 from ringipam.server import access
+from ringipam.server.routes import Asker
 from ringipam.server.surface import open_surface
 from ringipam.version import release
 
@@ -48,7 +50,13 @@ def run(config: Config) -> int:
 
 async def _serve(config: Config, journal: Journal) -> None:
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async with open_node(config) as node, _open_doors(config, node), trio.open_nursery() as nursery:
+        async with (
+            open_node(config) as node,
+            open_watcher(node, config.watched, config.data_dir) as watcher,
+            _open_doors(config, node, watcher),
+            trio.open_nursery() as nursery,
+        ):
+            node.notices.append(watcher.notices)
             await _greet(config, node, journal)
             notify("READY=1", await _state(node))
             nursery.start_soon(_tell_left_out, journal)
@@ -63,12 +71,12 @@ async def _serve(config: Config, journal: Journal) -> None:
 
 
 @asynccontextmanager
-async def _open_doors(config: Config, node: Node) -> AsyncIterator[None]:
-    """The API of `node`, and who may use it: read anew when its files change."""
+async def _open_doors(config: Config, node: Node, asker: Asker) -> AsyncIterator[None]:
+    """The API of `node`, asked through `asker`, and who may use it: read anew when its files change."""
     rotated = Rotated("the credentials of --http", access.files(config), lambda _: access.read_access(config))
     node.notices.append(lambda: [*access.notice(config), *filter(None, [rotated.problem])])
     surface = open_surface(
-        node,
+        asker,
         config.socket,
         config.http,
         config.default_subnet,
