@@ -19,6 +19,8 @@ VIA = "ringipam.via"
 CONTAINER_ID_LENGTH = 64
 SHORT_ID_LENGTH = 12
 """Docker and Podman name a container by 64 hexadecimal digits, and show 12 of them unless asked for all."""
+NO_LABELS: Mapping[str, str] = {}
+"""One for all leases that have none: there may be a hundred thousand."""
 BLOCK = "block"
 """The class of a lease that holds its whole subnet, not its address alone."""
 
@@ -39,7 +41,7 @@ class Lease:
     """The name of the host that issued it."""
     since: datetime
     """UTC."""
-    labels: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=lambda: NO_LABELS)
 
     def __hash__(self) -> int:
         return hash(self.lease)
