@@ -163,7 +163,7 @@ class _Watch:
                 async for event in events:
                     await self._take(event)
         except RefusedError as error:  # as Podman does where its `events_logger` is none
-            logger.warning("%s tells no events, its list is looked at every %d s: %s", self._engine.path, LOOK_S, error)
+            logger.warning("%s tells no events, its list is looked at every %s s: %s", self._engine.path, LOOK_S, error)
             await trio.sleep_forever()
         raise ApiError("it ended its stream of events")
 
