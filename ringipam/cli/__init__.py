@@ -19,6 +19,7 @@ GROUPS = {
     "launch": ("launch",),
     "unit": ("unit",),
     "addresses": ("allocate", "claim", "lookup", "release", "reconcile", "list"),
+    "cni": ("cni",),
     "views": ("status", "ring", "peers", "conflicts"),
     "peers": ("connect", "forget", "prime"),
     "members": ("leave", "remove-peer", "rejoin"),

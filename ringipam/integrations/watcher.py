@@ -72,10 +72,10 @@ class Watcher:
         if not isinstance(verb, Allocate | ClaimAddress):
             return await self._asker.ask(verb)
         try:
-            self._asked(verb.id)
+            await self._asked(verb.id)
             return await self._asker.ask(verb)
         finally:
-            self._asked(verb.id)
+            self._mark(verb.id)
 
     async def history(self, address: str | Address) -> dict[str, object]:
         return await self._asker.history(address)
@@ -84,7 +84,13 @@ class Watcher:
         """What the operator should know: which engines are there and cannot be watched."""
         return [watch.notice for watch in self.watches if watch.notice]
 
-    def _asked(self, holder: str) -> None:
+    async def _asked(self, holder: str) -> None:
+        for watch in self.watches:
+            if holder in watch.releasing:
+                await watch.releasing[holder].wait()
+        self._mark(holder)
+
+    def _mark(self, holder: str) -> None:
         for watch in self.watches:
             watch.asked(holder)
 
@@ -95,6 +101,8 @@ class _Watch:
     def __init__(self, asker: Asker, engine: Engine, sightings: Sightings) -> None:
         self.notice = ""
         """Why its containers are not watched though the engine's socket is there."""
+        self.releasing: dict[str, trio.Event] = {}
+        """Holders whose leases are being released this very moment: who asks for them again waits for a new one."""
         self._asker = asker
         self._engine = engine
         self._sightings = sightings
@@ -236,7 +244,6 @@ class _Watch:
             return
         state = await self._engine.state(container)
         for lease in leases:
-            # In the very step in which it is asked to release nothing can have come in between.
             if self._ends_s.get(container, math.nan) != end_s:
                 return  # it was started, removed, or asked for, meanwhile
             if state is None or (state in STOPPED and lease.class_ == "container"):
@@ -263,10 +270,13 @@ class _Watch:
         return [lease for lease in answer.leases if VIA not in lease.labels]
 
     async def _release(self, lease: Lease, why: str) -> None:
+        self.releasing[lease.id] = trio.Event()
         try:
             await self._asker.ask(Release(lease.id, lease=lease.lease))
         except NotFoundError:
             return  # somebody was faster
+        finally:
+            self.releasing.pop(lease.id).set()
         logger.info("released %s: the container %s %s", lease.address, lease.id, why)
 
 

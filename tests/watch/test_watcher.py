@@ -13,7 +13,7 @@ from asking import Book
 from playing import Player, event
 from trio.testing import MockClock
 
-from ringipam.core.events import Allocate, ClaimAddress, Release
+from ringipam.core.events import Allocate, ClaimAddress, Leased, Release
 from ringipam.errors import NotFoundError, StoreError
 from ringipam.integrations import apiclient
 from ringipam.integrations.watcher import GRACE_S, LOOK_S, RETRY_S, Watcher, open_watcher
@@ -162,6 +162,33 @@ async def test_a_container_that_comes_back_while_the_engine_is_asked_about_it_ke
         await trio.sleep(AT_ONCE)
 
         assert held(book) == {C}
+
+
+async def test_whoever_asks_while_the_address_is_being_released_gets_a_lease_that_stays(
+    clock: MockClock, engine: Player, book: Book
+) -> None:
+    class Slow(Book):
+        """Takes its time over a release, as a disk may."""
+
+        async def ask(self, verb):  # type: ignore[no-untyped-def]
+            if isinstance(verb, Release):
+                await trio.sleep(5)
+            return await super().ask(verb)
+
+    slow = Slow()
+    async with watching(slow, engine) as watcher:
+        await started(engine, watcher)
+        [before] = slow.leases
+        await engine.happen(C, "die", "exited")
+        await trio.sleep(GRACE_S + 1)
+
+        answer = await watcher.ask(Allocate(C, None, 1_000))
+        await engine.happen(C, "start", "running")
+        await trio.sleep(LONG)
+
+    assert isinstance(answer, Leased)
+    assert answer.new
+    assert [*slow.leases] == [answer.lease.lease] != [before]
 
 
 async def test_a_claimed_address_goes_with_the_container_and_not_before(
