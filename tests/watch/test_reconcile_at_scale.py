@@ -10,6 +10,7 @@ import trio
 
 from ringipam import AsyncClient, Client, Config, Node, RequestError, open_node
 from ringipam.client import calls
+from ringipam.runtime.dualstack import open_dual_stack
 from ringipam.server import http
 from ringipam.server.surface import open_surface
 
@@ -121,6 +122,21 @@ async def test_an_age_that_cannot_be_is_refused_and_changes_nothing(node: Node, 
                 await reconcile([], older_than=age)
 
     assert await held(node) == {"c9"}
+
+
+async def test_a_node_with_two_ranges_reconciles_both(tmp_path: Path) -> None:
+    config = Config(
+        iprange="10.32.0.0/12", iprange6="fd00:32::/48", data_dir=tmp_path / "data", listen="127.0.0.1:0", name="h1"
+    )
+    async with open_dual_stack(config) as both:
+        for holder in ("here", "gone"):
+            await both.allocate(holder)
+            await both.allocate(holder, subnet="fd00:32::/64")
+
+        released = await both.reconcile(["here"], older_than=0)
+
+        assert [(lease.id, lease.address.version) for lease in released] == [("gone", 4), ("gone", 6)]
+        assert [lease.id for lease in await both.leases()] == ["here", "here"]
 
 
 def test_the_clients_know_how_much_a_daemon_reads() -> None:
