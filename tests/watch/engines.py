@@ -124,8 +124,11 @@ class Docker(RealEngine):
 
     def end(self) -> None:
         super().end()
-        if os.path.ismount(self.directory / "data"):  # as one that was killed leaves it
-            subprocess.run(["umount", str(self.directory / "data")], check=False)
+        # A daemon mounts its directory over itself, and one that was killed leaves that behind.
+        while (
+            subprocess.run(["umount", str(self.directory / "data")], capture_output=True, check=False).returncode == 0
+        ):
+            pass
 
 
 class Podman(RealEngine):

@@ -494,26 +494,28 @@ async def test_an_event_may_come_in_pieces(clock: MockClock, engine: Player, boo
         assert held(book) == set()
 
 
-@pytest.mark.parametrize("path", ["/info", "/containers/json", f"/containers/{C}/json"])
+WRONG = [
+    (500, b"internal error"),
+    (404, b"nothing here"),
+    (200, b""),
+    (200, b"null"),
+    (200, b'{"error": "x"}'),
+    (200, b'[{"Id": "%b"}]' % C.encode()),
+    (200, b'[{"Id": "short", "State": "running"}]'),
+    (200, b'{"Id": "%b", "State": {"Status": "exited"}}' % D.encode()),
+    (200, b"[" * 100_000),
+]
+ASKED = ("/info", "/containers/json", f"/containers/{C}/json")
+
+
 @pytest.mark.parametrize(
-    "answer",
-    [
-        (500, b"internal error"),
-        (404, b"nothing here"),
-        (200, b""),
-        (200, b"null"),
-        (200, b'{"error": "x"}'),
-        (200, b'[{"Id": "%b"}]' % C.encode()),
-        (200, b'[{"Id": "short", "State": "running"}]'),
-        (200, b'{"Id": "%b", "State": {"Status": "exited"}}' % D.encode()),
-        (200, b"[" * 100_000),
-    ],
+    ("path", "answer"),
+    # 404 for a container is how an engine says that it is gone.
+    [(path, answer) for path in ASKED for answer in WRONG if not (path == ASKED[2] and answer[0] == 404)],
 )
 async def test_an_answer_that_is_not_understood_releases_nothing(
     clock: MockClock, engine: Player, book: Book, path: str, answer: tuple[int, bytes]
 ) -> None:
-    if path.endswith(f"{C}/json") and answer[0] == 404:
-        pytest.skip("that is how an engine says that a container is gone")
     async with watching(book, engine) as watcher:
         await started(engine, watcher)
 
@@ -677,6 +679,20 @@ async def test_the_memory_is_no_larger_than_what_has_leases(
     assert (tmp_path / "watched.json").read_text() == (
         f'{{"version": 1, "seen": {{"{engine.path} /var/lib/docker": ["{C}"]}}}}'
     )
+
+
+async def test_a_container_whose_lease_somebody_released_is_forgotten(
+    clock: MockClock, engine: Player, book: Book, tmp_path: Path
+) -> None:
+    async with watching(book, engine) as watcher:
+        await started(engine, watcher)
+        await started(engine, watcher, D)
+        book.leases = {number: lease for number, lease in book.leases.items() if lease.id == D}
+        await trio.sleep(LONG)
+
+    remembered = (tmp_path / "watched.json").read_text()
+    assert D in remembered
+    assert C not in remembered
 
 
 async def test_a_memory_that_cannot_be_written_is_named_and_written_later(
