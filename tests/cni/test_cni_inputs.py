@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -203,6 +204,19 @@ async def test_check_and_status_say_the_same_of_wrong_ranges(cni: Host) -> None:
             said = await cni(command, {**conf("1.1.0"), "ipam": ipam, "prevResult": {"ips": []}})
 
             assert said.number == 7, (command, ipam)
+
+
+async def test_values_nested_as_deeply_as_can_just_be_read_are_7(cni: Host) -> None:
+    numbers = set()
+    for depth in range(700, 1_050):
+        for key in ("name", "ipam", "cniVersion"):
+            nested = b"[" * depth + b"]" * depth
+            rest = {name: value for name, value in conf().items() if name != key}
+            said = await cni("ADD", json.dumps(rest).encode()[:-1] + b', "%b": %b}' % (key.encode(), nested))
+            numbers.add(said.number)
+
+    assert numbers == {6, 7}
+    assert await cni.leases() == []
 
 
 async def test_a_configuration_without_ipam_is_7(cni: Host) -> None:
