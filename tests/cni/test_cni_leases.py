@@ -10,7 +10,7 @@ import trio
 from calling import SUBNET, Host, a_host, conf
 
 from ringipam.address import Cidr
-from ringipam.core.events import Allocate, Answer, Leased, Verb, View
+from ringipam.core.events import Allocate, Answer, Leased, Release, Verb, View
 from ringipam.errors import StoreError
 
 TWO = {"ranges": [[{"subnet": "10.1.2.0/24"}], [{"subnet": "10.1.3.0/24"}]]}
@@ -459,3 +459,54 @@ async def test_a_del_that_cannot_be_made_durable_is_503_so_that_it_is_left_for_l
     assert (await cni("ADD")).status == 400
     assert (await cni("DEL", b"{")).status == 400
     assert (await cni("STATUS", conf("1.1.0"))).number == 50
+
+
+async def test_a_del_of_two_sets_says_so_if_one_is_not_released(cni: Host) -> None:
+    await cni("ADD", conf(ipam=TWO))
+
+    class OneFails:
+        async def ask(self, verb: Verb) -> Answer:
+            if isinstance(verb, Release):
+                cni.plugin._asker = cni.node  # the other one succeeds
+                raise StoreError("the disk is full")
+            return await cni.node.ask(verb)
+
+        async def history(self, address: object) -> dict[str, object]:
+            raise AssertionError
+
+    cni.plugin._asker = OneFails()
+
+    assert (await cni("DEL", conf(ipam=TWO))).status == 503
+    assert len(await cni.leases()) == 1
+    assert (await cni("DEL", conf(ipam=TWO))).done
+    assert await cni.leases() == []
+
+
+async def test_status_does_not_wait_for_a_disk_that_hangs(cni: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Hanging:
+        async def ask(self, verb: Verb) -> Answer:
+            await trio.sleep_forever()
+
+        async def history(self, address: object) -> dict[str, object]:
+            raise AssertionError
+
+    assert (await cni("STATUS", conf("1.1.0"))).done
+    cni.plugin._asker = Hanging()
+    monkeypatch.setattr("ringipam.integrations.cni.plugin.STATUS_S", 0.01)
+
+    assert (await cni("STATUS", conf("1.1.0"))).number == 50
+
+
+async def test_a_defect_is_999_and_lets_a_del_be_left_for_later(cni: Host) -> None:
+    class Broken:
+        async def ask(self, verb: Verb) -> Answer:
+            raise KeyError(verb)
+
+        async def history(self, address: object) -> dict[str, object]:
+            raise AssertionError
+
+    cni.plugin._asker = Broken()
+
+    said = await cni("DEL")
+
+    assert (said.status, said.number) == (503, 999)
