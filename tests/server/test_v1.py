@@ -427,3 +427,13 @@ async def test_a_malformed_reconciliation_is_refused_and_releases_nothing(
 
     assert (answer.status, answer.json["error"]["code"]) == (400, "bad_request")
     assert len(book.leases) == 1
+
+
+async def test_a_value_nested_as_deeply_as_can_just_be_read_is_refused(http: Speaker, book: Book) -> None:
+    for depth in range(800, 1_010):
+        nested = b"[" * depth + b"]" * depth
+
+        answer = await http("POST", "/v1/leases", raw=b'{"id": %b}' % nested)
+
+        assert (answer.status, answer.error) == (400, "bad_request"), depth
+    assert book.asked == []

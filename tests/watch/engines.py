@@ -125,9 +125,8 @@ class Docker(RealEngine):
     def end(self) -> None:
         super().end()
         # A daemon mounts its directory over itself, and one that was killed leaves that behind.
-        while (
-            subprocess.run(["umount", str(self.directory / "data")], capture_output=True, check=False).returncode == 0
-        ):
+        umount = ["umount", str(self.directory / "data")]
+        while subprocess.run(umount, capture_output=True, check=False).returncode == 0:
             pass
 
 
