@@ -29,6 +29,7 @@ GROUP_NUMBER_MAX = (1 << 32) - 2
 PATHS = (
     *("data_dir", "socket", "password_file", "ca", "cert", "key"),
     *("http_token_file", "http_cert", "http_key", "http_ca"),
+    *("docker_plugin", "docker_api"),
 )
 """The settings that are paths."""
 
@@ -157,6 +158,10 @@ class Config:
     http_key: Path | None = None
     http_ca: Path | None = None
     """Clients over TCP need a certificate of this authority, which is not that of the hosts."""
+    docker_plugin: Path | None = None
+    """Where Docker finds its IPAM driver, or `none`; None: its usual place, if this host seems to have Docker."""
+    docker_api: Path = Path("/var/run/docker.sock")
+    """Docker's own socket, to see what became of the addresses that Docker was given; or `none`."""
     init: str | None = None
     exclude: tuple[str, ...] = ()
     password_file: Path | None = None

@@ -12,6 +12,7 @@ import trio
 from ringipam.config import Config
 from ringipam.core.events import Show
 from ringipam.errors import RingIpamError
+from ringipam.integrations.docker.service import open_docker
 from ringipam.journal import WINDOW_S, Journal, open_journal
 from ringipam.runtime.node import Node, open_node
 from ringipam.runtime.rotation import LOOK_S, Rotated
@@ -48,7 +49,12 @@ def run(config: Config) -> int:
 
 async def _serve(config: Config, journal: Journal) -> None:
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async with open_node(config) as node, _open_doors(config, node), trio.open_nursery() as nursery:
+        async with (
+            open_node(config) as node,
+            _open_doors(config, node),
+            open_docker(node, config, [config.universe]),
+            trio.open_nursery() as nursery,
+        ):
             await _greet(config, node, journal)
             notify("READY=1", await _state(node))
             nursery.start_soon(_tell_left_out, journal)
