@@ -114,14 +114,15 @@ class Host:
 
     def boot(self) -> None:
         """A new /run, and no process but one."""
-        script = "mount -t tmpfs tmpfs /run && exec sleep infinity"
+        # a first process that reaps orphans: an engine waits for the end of a containerd that is a zombie
+        script = "mount -t tmpfs tmpfs /run && touch /run/booted; while :; do sleep 3600 & wait $!; done"
         flags = ("--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "private")
         self._first = subprocess.Popen(
             ["nsenter", f"--net=/run/netns/{self.namespace}", "unshare", *flags, "sh", "-c", script]
         )
         first = self._first
         self._pid = until("a process of its own", lambda: _children(first.pid))[0]
-        until("its own /run", lambda: b"sleep" in Path(f"/proc/{self._pid}/cmdline").read_bytes())
+        until("its own /run", Path(f"/proc/{self._pid}/root/run/booted").exists)
 
     def cut_power(self) -> None:
         """Everything ends at once; the data directories stay."""
