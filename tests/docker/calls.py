@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +36,7 @@ class Docker:
     path: Path
     node: Node
 
-    async def call(self, name: str, body: bytes | dict[str, object]) -> dict[str, Any]:
+    async def call(self, name: str, body: bytes | Mapping[str, object]) -> dict[str, Any]:
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
         status, _, answer = await exchange(self.path, "POST", f"/IpamDriver.{name}", raw)
         assert status == 200

@@ -11,6 +11,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 from engines import CommandError, DockerLab, Host, missing, until
@@ -61,6 +62,11 @@ def in_background(work: Callable[[], object]) -> threading.Thread:
     thread = threading.Thread(target=run)
     thread.start()
     return thread
+
+
+def start_and_restart(host: Host, name: str) -> None:
+    host.container(name, "net")
+    host.docker("restart", "-t", "0", name)
 
 
 def test_a_container_keeps_its_address_over_a_kill_of_the_daemon_and_gives_it_back_to_the_next(host: Host) -> None:
@@ -158,7 +164,8 @@ def test_docker_that_starts_before_the_daemon_waits_for_it(host: Host) -> None:
     host.container("comes-back", "net", "--restart", "always")
     host.cut_power()
     host.boot()
-    late = in_background(lambda: (time.sleep(2), host.start_ringipam()))
+    late = threading.Timer(2, host.start_ringipam)
+    late.start()
 
     host.start_docker()
     late.join(60)
@@ -172,7 +179,7 @@ def test_the_daemon_is_killed_at_any_moment_of_lives_of_containers(host: Host) -
     rng = random.Random(5)
     for round_ in range(8):
         name = f"round-{round_}"
-        work = in_background(lambda name=name: (host.container(name, "net"), host.docker("restart", "-t", "0", name)))
+        work = in_background(partial(start_and_restart, host, name))
         time.sleep(rng.uniform(0.0, 0.6))
         host.kill_ringipam()
         host.start_ringipam()
@@ -190,7 +197,7 @@ def test_docker_is_killed_at_any_moment_of_lives_of_containers(host: Host) -> No
     host.start_docker("--live-restore")
     for round_ in range(8):
         name = f"round-{round_}"
-        work = in_background(lambda name=name: (host.container(name, "net"), host.docker("restart", "-t", "0", name)))
+        work = in_background(partial(start_and_restart, host, name))
         time.sleep(rng.uniform(0.0, 0.6))
         host.end_docker(signal.SIGKILL)
         work.join(90)

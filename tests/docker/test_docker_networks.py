@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from ipaddress import ip_address, ip_network
 from itertools import chain
 
@@ -29,7 +30,11 @@ def _tidy(hosts: Sequence[Host]) -> Iterator[None]:
             host.docker("rm", "-f", *containers)
         host.docker("network", "prune", "-f")
     for host in hosts:
-        until(f"no lease is left: {host.leases()}", lambda host=host: not host.endpoints())
+        until(f"no lease is left: {host.leases()}", partial(_without_endpoints, host))
+
+
+def _without_endpoints(host: Host) -> bool:
+    return not host.endpoints()
 
 
 def test_containers_of_one_subnet_on_two_hosts_reach_each_other_and_no_address_is_there_twice(

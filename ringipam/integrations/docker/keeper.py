@@ -48,6 +48,8 @@ class Keeper:
         self._missing: dict[str, float] = {}
         """Number of a lease that Docker does not know → when that was first seen."""
         self._problem: str | None = None
+        self._concerned = False
+        """Docker was there, or something is leased for it: a host without Docker has no problem."""
         self._disputed: set[str] = set()
 
     def wake(self) -> None:
@@ -69,22 +71,20 @@ class Keeper:
         try:
             await self.look(driver)
         except EngineError as error:
-            self._tell(f"Docker's API does not answer: {error}; what its containers hold is kept")
+            if self._concerned and self._is_news(str(error)):
+                _log.info("Docker's API does not answer: %s; what its containers hold is kept", error)
         except RingIpamError as error:
-            self._tell(f"the leases of Docker cannot be compared with its containers: {error.message}")
+            if self._is_news(error.message):
+                _log.info("the leases of Docker cannot be compared with its containers: %s", error.message)
         else:
-            self._tell(None)
+            if self._problem is not None and self._is_news(None):
+                _log.info("Docker's API answers again")
             return True
         return False
 
-    def _tell(self, problem: str | None) -> None:
-        if problem == self._problem:
-            return
-        if problem is not None:
-            _log.info("%s", problem)
-        elif self._problem is not None:
-            _log.info("Docker's API answers again")
-        self._problem = problem
+    def _is_news(self, problem: str | None) -> bool:
+        was, self._problem = self._problem, problem
+        return problem != was
 
     async def look(self, driver: Driver) -> None:
         """One comparison; raises EngineError or RingIpamError, and then nothing more was freed than is right."""
@@ -92,7 +92,9 @@ class Keeper:
         answer = await self._asker.ask(Leases())  # before Docker's side: what was leased since is not judged
         assert isinstance(answer, LeaseList)
         leases = [lease for lease in answer.leases if lease.labels.get(VIA) == DOCKER]
+        self._concerned |= bool(leases)
         snapshot = await self._engine.snapshot()
+        self._concerned = True
         driver.taken([lease.id for lease in leases if _is_block(lease) and _known(lease, snapshot)])
         unknown = [lease for lease in leases if not _known(lease, snapshot)]
         await self._free_given_back(driver, given_back, unknown)
@@ -132,9 +134,8 @@ class Keeper:
         """
         status = await self._asker.ask(Show.STATUS)
         assert isinstance(status, dict)
-        peers = status["peers"]
-        assert isinstance(peers, dict)
-        return not any(peers.values())
+        second = status.get("ipv6")  # with two ranges, each is a ring of its own
+        return not any(_others(ring) for ring in (status, second) if isinstance(ring, dict))
 
     async def _free(self, lease: Lease) -> None:
         with suppress(NotFoundError):  # Docker gave it back at this moment
@@ -185,6 +186,12 @@ def _known(lease: Lease, snapshot: Snapshot) -> bool:
         subnet = _subnet(lease)
         return any(part.subnet == subnet for network in snapshot.networks for part in network.parts)
     return (lease.address.version, int(lease.address)) in snapshot.addresses
+
+
+def _others(status: Mapping[str, object]) -> bool:
+    peers = status["peers"]
+    assert isinstance(peers, dict)
+    return any(peers.values())
 
 
 def _is_block(lease: Lease) -> bool:
