@@ -406,6 +406,7 @@ async def test_the_log_tells_when_docker_is_away_and_when_it_is_back(
         return [record.message for record in caplog.records if record.name == keeper_module.__name__]
 
     async with hosting(tmp_path) as host, trio.open_nursery() as nursery:
+        await host.give()
         host.api.spoil = lambda target, answer: http(b"", "500 Internal Server Error")
         nursery.start_soon(host.keeper.run, host.driver)
         with trio.fail_after(20):
@@ -419,6 +420,28 @@ async def test_the_log_tells_when_docker_is_away_and_when_it_is_back(
         "Docker's API does not answer: /networks was answered with status 500; what its containers hold is kept",
         "Docker's API answers again",
     ]
+
+
+async def test_a_host_without_docker_has_nothing_to_say_of_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(keeper_module, "RETRY_S", 0.01)
+    looks = 0
+    async with hosting(tmp_path) as host, trio.open_nursery() as nursery:
+
+        def refuse(target: str, answer: bytes) -> bytes:
+            nonlocal looks
+            looks += 1
+            return b""
+
+        host.api.spoil = refuse
+        nursery.start_soon(host.keeper.run, host.driver)
+        with trio.fail_after(20):
+            while looks < 5:
+                await trio.sleep(0.01)
+        nursery.cancel_scope.cancel()
+    assert not [record for record in caplog.records if record.name == keeper_module.__name__]
 
 
 async def test_a_gateway_given_back_is_looked_at_soon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
