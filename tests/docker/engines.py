@@ -113,9 +113,10 @@ class Host:
     # ── power ────────────────────────────────────────────────────────────────────────────────────
 
     def boot(self) -> None:
-        """A new /run, and no process but one."""
+        """A new /run and /etc/docker, and no process but one."""
         # a first process that reaps orphans: an engine waits for the end of a containerd that is a zombie
-        script = "mount -t tmpfs tmpfs /run && touch /run/booted; while :; do sleep 3600 & wait $!; done"
+        mounts = "mkdir -p /etc/docker && mount -t tmpfs tmpfs /etc/docker && mount -t tmpfs tmpfs /run"
+        script = mounts + " && touch /run/booted; while :; do sleep 3600 & wait $!; done"
         flags = ("--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "private")
         self._first = subprocess.Popen(
             ["nsenter", f"--net=/run/netns/{self.namespace}", "unshare", *flags, "sh", "-c", script]
@@ -222,22 +223,33 @@ class Host:
     def log(self) -> str:
         return (self.directory / "ringipam.log").read_text()
 
-    def start_ringipam(self, *, wait: bool = True) -> None:
+    def start_ringipam(self, *, wait: bool = True, plugin: str | None = PLUGIN) -> None:
+        """With `--docker-plugin` unless `plugin` is None."""
         peers = [f"192.168.78.{host.number}" for host in self.lab.hosts if host is not self]
-        command = self._enter(
-            *(*PROGRAM, "launch", "--iprange", self.lab.iprange, "--name", self.name),
-            *("--data-dir", str(self.directory / "ringipam"), "--socket", str(self.socket)),
-            *("--docker-plugin", PLUGIN),
-            *(("--listen", f"192.168.78.{self.number}:6783", "--insecure") if peers else ("--listen", "127.0.0.1:0")),
-            *(*self.options, *peers),
-            processes=False,
-        )
-        with (self.directory / "ringipam.log").open("ab") as log:
-            # entering a mount namespace changes the directory, from which the package is imported otherwise
-            environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-            self.daemon = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+        where = ("--listen", f"192.168.78.{self.number}:6783", "--insecure") if peers else ("--listen", "127.0.0.1:0")
+        told = () if plugin is None else ("--docker-plugin", plugin)
+        self.daemon = self._launch("ringipam", self.socket, *where, *told, *peers)
         if wait:
             until(f"ringipam answers: {self.log}", self.answers)
+
+    def _launch(self, name: str, socket_path: Path, *options: str) -> subprocess.Popen[bytes]:
+        command = self._enter(
+            *(*PROGRAM, "launch", "--iprange", self.lab.iprange, "--name", self.name, *self.options),
+            *("--data-dir", str(self.directory / name), "--socket", str(socket_path), *options),
+            processes=False,
+        )
+        # entering a mount namespace changes the directory, from which the package is imported otherwise
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+        with (self.directory / f"{name}.log").open("ab") as log:
+            return subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+
+    def other_ringipam(self, *options: str) -> subprocess.Popen[bytes]:
+        """A second daemon on this host; the caller ends it."""
+        return self._launch("other", self.directory / "o", "--listen", "127.0.0.1:0", *options)
+
+    @property
+    def other_log(self) -> str:
+        return (self.directory / "other.log").read_text()
 
     def answers(self) -> bool:
         assert self.daemon is not None
