@@ -45,6 +45,9 @@ def test_docker_finds_a_socket_elsewhere_by_a_file(host: Host) -> None:
 
     assert "10.32.6.1" in {lease["address"] for lease in host.leases(role="gateway")}
     host.enter("rm", "/etc/docker/plugins/ringipam.spec")
+    host.docker("network", "prune", "-f")
+    host.end_docker()
+    host.start_docker()
 
 
 def test_a_daemon_that_is_not_to_serve_docker_does_not(host: Host) -> None:
