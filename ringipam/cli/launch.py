@@ -23,6 +23,8 @@ def add_commands(commands: Commands[argparse.ArgumentParser]) -> None:
     for flag, metavar, text in (
         ("--iprange", "CIDR", "the addresses that all hosts share; the same on each of them"),
         ("--subnet", "CIDR", "where addresses come from unless told otherwise (the whole range)"),
+        ("--iprange6", "CIDR", "a second range, IPv6 beside IPv4; its ring uses the port after the first one's"),
+        ("--subnet6", "CIDR", "as --subnet, for --iprange6"),
         ("--name", "NAME", "this host's name among the others (the host name)"),
         ("--listen", "HOST:PORT", "for other hosts (0.0.0.0:6783; without credentials 127.0.0.1:6783)"),
         ("--advertise", "HOST:PORT", "where others reach this host, if not where their connection comes from"),
@@ -47,6 +49,7 @@ def add_commands(commands: Commands[argparse.ArgumentParser]) -> None:
         ("--cert", "FILE", "this host's certificate"),
         ("--key", "FILE", "its private key"),
         ("--log-format", "FORMAT", "of the lines on standard error: text, or json for an object a line"),
+        ("--cni-dir", "DIR", "where the CNI program leaves releases while the daemon is down (cni in --data-dir)"),
         ("--config", "FILE", "settings in TOML under the names of these options; options given here come first"),
     ):
         parser.add_argument(flag, metavar=metavar, help=text)
@@ -57,6 +60,13 @@ def add_commands(commands: Commands[argparse.ArgumentParser]) -> None:
         "--on-restart",
         choices=("trust", "verify"),
         help="verify: issue nothing before one other host has confirmed that the data here is current (trust)",
+    )
+    parser.add_argument(
+        "--reap-after",
+        dest="reap_after_s",
+        metavar="S",
+        type=float,
+        help="after a reboot, how long runtimes have to start containers again with their addresses (300)",
     )
     parser.add_argument("--insecure", action="store_true", help="let anybody on the network be a peer")
 
