@@ -26,15 +26,27 @@ from typing import Any
 
 _serial = itertools.count()
 
-PROGRAM = (
-    sys.executable,
-    "-c",
-    # looks at Docker that take seconds, not minutes
-    "import ringipam.integrations.docker.keeper as k\n"
-    "k.LOOK_S, k.RETRY_S, k.SOON_S, k.GRACE_S = 0.5, 0.2, 0.1, 5.0\n"
-    "from ringipam.cli import main\n"
-    "raise SystemExit(main())",
-)
+QUICK = """
+import ringipam.integrations.docker.keeper as keeper
+keeper.LOOK_S, keeper.RETRY_S, keeper.SOON_S, keeper.GRACE_S = 0.5, 0.2, 0.1, 5.0
+"""
+"""Looks at Docker that take seconds, not minutes."""
+MORTAL = """
+import os, signal
+from ringipam.integrations.docker.driver import Driver
+def mortal(call):
+    async def die(*arguments):
+        if {done}:
+            await call(*arguments)
+        os.kill(os.getpid(), signal.SIGKILL)
+    return die
+Driver.{call} = mortal(Driver.{call})
+"""
+"""A daemon that dies on a call, before or after it has done what is asked."""
+MAIN = """
+from ringipam.cli import main
+raise SystemExit(main())
+"""
 PLUGIN = "/run/docker/plugins/ringipam.sock"
 IMAGE = "bb"
 PROGRAMS = ("dockerd", "docker", "busybox", "nsenter", "unshare", "ip")
@@ -223,18 +235,19 @@ class Host:
     def log(self) -> str:
         return (self.directory / "ringipam.log").read_text()
 
-    def start_ringipam(self, *, wait: bool = True, plugin: str | None = PLUGIN) -> None:
+    def start_ringipam(self, *, wait: bool = True, plugin: str | None = PLUGIN, more: str = "") -> None:
         """With `--docker-plugin` unless `plugin` is None."""
         peers = [f"192.168.78.{host.number}" for host in self.lab.hosts if host is not self]
         where = ("--listen", f"192.168.78.{self.number}:6783", "--insecure") if peers else ("--listen", "127.0.0.1:0")
         told = () if plugin is None else ("--docker-plugin", plugin)
-        self.daemon = self._launch("ringipam", self.socket, *where, *told, *peers)
+        self.daemon = self._launch("ringipam", self.socket, *where, *told, *peers, more=more)
         if wait:
             until(f"ringipam answers: {self.log}", self.answers)
 
-    def _launch(self, name: str, socket_path: Path, *options: str) -> subprocess.Popen[bytes]:
+    def _launch(self, name: str, socket_path: Path, *options: str, more: str = "") -> subprocess.Popen[bytes]:
         command = self._enter(
-            *(*PROGRAM, "launch", "--iprange", self.lab.iprange, "--name", self.name, *self.options),
+            *(sys.executable, "-c", QUICK + more + MAIN, "launch"),
+            *("--iprange", self.lab.iprange, "--name", self.name, *self.options),
             *("--data-dir", str(self.directory / name), "--socket", str(socket_path), *options),
             processes=False,
         )

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 import pytest
-from engines import CommandError, DockerLab, Host, missing, until
+from engines import MORTAL, CommandError, DockerLab, Host, missing, until
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(bool(missing()), reason=f"needs {missing()}")]
 
@@ -172,6 +172,34 @@ def test_docker_that_starts_before_the_daemon_waits_for_it(host: Host) -> None:
 
     until("it comes back", lambda: running(host).get("comes-back"))
     assert_only_what_runs_is_leased(host)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("done", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("call", ["request_pool", "request_address", "release_address", "release_pool"])
+def test_the_daemon_dies_on_a_call_of_docker(host: Host, call: str, done: bool) -> None:
+    host.container("old", "net")
+    host.network("auto")
+    host.stop_ringipam()
+    host.start_ringipam(more=MORTAL.format(call=call, done=done))
+    dying = host.daemon
+    assert dying is not None
+    asked = {
+        "request_pool": lambda: host.network("new"),
+        "request_address": lambda: host.container("new", "net"),
+        "release_address": lambda: host.docker("rm", "-f", "old"),
+        "release_pool": lambda: host.docker("network", "rm", "auto"),
+    }
+
+    asking = in_background(asked[call])
+    dying.wait(60)
+    host.start_ringipam()
+    asking.join(90)
+
+    host.container("next", "net")
+    assert_only_what_runs_is_leased(host)
+    networks = host.docker("network", "ls", "--format", "{{.Name}}", "-f", "driver=bridge").split()
+    assert len(host.leases(role="pool")) == len({"auto", "new"}.intersection(networks))
 
 
 @pytest.mark.slow

@@ -145,6 +145,15 @@ def test_a_network_without_a_subnet_gets_one_that_nobody_else_has(hosts: Sequenc
         assert not any(lease["subnet"] in map(str, subnets) for lease in host.leases())
 
 
+def test_a_network_without_a_subnet_gets_one_beside_the_networks_that_are_there(hosts: Sequence[Host]) -> None:
+    hosts[0].network("wide", "--subnet", "10.32.0.0/13")  # half of the range
+
+    hosts[0].network("n")
+
+    (block,) = hosts[0].leases(role="pool")
+    assert not ip_network(block["subnet"]).overlaps(ip_network("10.32.0.0/13"))
+
+
 def test_containers_get_addresses_of_the_part_and_what_is_kept_for_others_may_lie_outside(
     hosts: Sequence[Host],
 ) -> None:

@@ -13,7 +13,7 @@ from ringipam.core.allocator import ANONYMOUS
 from ringipam.core.events import Allocate, AllocateBlock, ClaimAddress, Leased, LeaseList, Leases, Release
 from ringipam.errors import InUseError, NoSpaceError, NotFoundError, RequestError
 from ringipam.integrations.docker.messages import AddressRequest, AddressReturn, PoolRequest
-from ringipam.integrations.docker.pools import Pool, block_wanted, named_pool, parse_pool_id
+from ringipam.integrations.docker.pools import Pool, block_wanted, named_pool, parse_pool_id, part_of
 from ringipam.lease import Lease
 from ringipam.server.routes import Asker
 
@@ -59,7 +59,13 @@ class Driver:
             )
         holder = f"docker-{secrets.token_hex(8)}"  # of its own each time: Docker holds those it does not take meanwhile
         labels = {VIA: DOCKER, ROLE: BLOCK}
-        lease = await self._leased(AllocateBlock(holder, prefix_len, whole, TIMEOUT_MS, labels))
+        part = part_of(whole, prefix_len, len(self._untaken))
+        try:
+            lease = await self._leased(AllocateBlock(holder, prefix_len, part, TIMEOUT_MS, labels))
+        except NoSpaceError:
+            if part == whole:
+                raise
+            lease = await self._leased(AllocateBlock(holder, prefix_len, whole, TIMEOUT_MS, labels))
         block = Cidr(whole.family, int(lease.address), lease.prefix_len)
         self._untaken.add(holder)
         return Pool(request.space, block, block=(holder, lease.lease))

@@ -147,15 +147,17 @@ class Keeper:
     async def _hold_gateways(self, driver: Driver, snapshot: Snapshot, blocks: Mapping[Cidr, tuple[str, str]]) -> None:
         """Claim the gateways of the networks here, so that they stay taken when the host that leased them goes."""
         held = dict(self._gateways(snapshot))
+        disputed = set()
         for (subnet, address), named in held.items():
             try:
                 await driver.hold_gateway(Pool(LOCAL, subnet, block=blocks.get(subnet)), address, HOLD_TIMEOUT_MS)
             except InUseError as error:
+                disputed.add(error.message)
                 if named and error.message not in self._disputed:
-                    self._disputed.add(error.message)
                     _log.warning("a network of Docker has a gateway that is not its own: %s", error.message)
             except RingIpamError as error:
                 _log.info("a gateway of Docker is not held here yet: %s", error.message)
+        self._disputed = disputed
         old = trio.current_time() - GRACE_S
         for key in [key for key, asked in driver.gateways.items() if key not in held and asked < old]:
             del driver.gateways[key]

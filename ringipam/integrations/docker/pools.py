@@ -20,6 +20,8 @@ PREFIX_OPTIONS = {4: "ringipam.prefix-len", 6: "ringipam.prefix-len6"}
 """With `--ipam-opt`: how large the block is that a network without `--subnet` gets."""
 PREFIX_LENS = {4: (24, 4), 6: (64, 8)}
 """By family: the size of such a block; and so many bits are left to count blocks where the range is small."""
+PARTS_BITS = 5
+"""Where Docker does not take a block, others are looked for in other parts of the range, so many bits of them."""
 POOL_ID = re.compile(
     r"(?P<space>local|global):(?P<subnet>[0-9a-f.:]+/[0-9]{1,3})(,(?P<part>[0-9a-f.:]+/[0-9]{1,3}))?"
     r"(#(?P<block>[0-9a-z-]{1,64}):(?P<lease>[0-9A-Z]{1,32}))?"
@@ -98,6 +100,18 @@ def block_wanted(request: PoolRequest, ranges: Sequence[Cidr]) -> tuple[Cidr, in
     usual, bits = PREFIX_LENS[family]
     told = _prefix_len(request.options, family, whole)
     return whole, told or min(max(usual, whole.prefix_len + bits), whole.bits - 2)
+
+
+def part_of(whole: Cidr, prefix_len: int, number: int) -> Cidr:
+    """Where the block is looked for after `number` others were not taken: at first anywhere, then all over the range.
+
+    A network of this host that Docker found in the way may be as large as thousands of blocks.
+    """
+    bits = min(PARTS_BITS, prefix_len - whole.prefix_len)
+    if number == 0 or bits == 0:
+        return whole
+    size = whole.size >> bits
+    return Cidr(whole.family, whole.start + (number % (1 << bits)) * size, whole.prefix_len + bits)
 
 
 def _prefix_len(options: Mapping[str, str], family: int, whole: Cidr) -> int | None:
