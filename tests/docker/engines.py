@@ -43,6 +43,19 @@ def mortal(call):
 Driver.{call} = mortal(Driver.{call})
 """
 """A daemon that dies on a call, before or after it has done what is asked."""
+SLOW = """
+import pathlib, trio
+from ringipam.integrations.docker.driver import Driver
+def slow(call):
+    async def wait(*arguments):
+        if {done}:
+            await call(*arguments)
+        pathlib.Path({mark!r}).touch()
+        await trio.sleep_forever()
+    return wait
+Driver.{call} = slow(Driver.{call})
+"""
+"""A daemon that leaves a mark at a call, and never answers it."""
 MAIN = """
 from ringipam.cli import main
 raise SystemExit(main())

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 import pytest
-from engines import MORTAL, CommandError, DockerLab, Host, missing, until
+from engines import MORTAL, SLOW, CommandError, DockerLab, Host, missing, until
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(bool(missing()), reason=f"needs {missing()}")]
 
@@ -174,9 +174,23 @@ def test_docker_that_starts_before_the_daemon_waits_for_it(host: Host) -> None:
     assert_only_what_runs_is_leased(host)
 
 
+CALLS: dict[str, Callable[[Host], object]] = {
+    "request_pool": lambda host: host.network("new"),
+    "request_address": lambda host: host.container("new", "net"),
+    "release_address": lambda host: host.docker("rm", "-f", "old"),
+    "release_pool": lambda host: host.docker("network", "rm", "auto"),
+}
+"""What makes Docker call."""
+
+
+def assert_blocks_are_those_of_networks(host: Host) -> None:
+    networks = host.docker("network", "ls", "--format", "{{.Name}}", "-f", "driver=bridge").split()
+    assert len(host.leases(role="pool")) == len({"auto", "new"}.intersection(networks))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("done", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("call", ["request_pool", "request_address", "release_address", "release_pool"])
+@pytest.mark.parametrize("call", CALLS)
 def test_the_daemon_dies_on_a_call_of_docker(host: Host, call: str, done: bool) -> None:
     host.container("old", "net")
     host.network("auto")
@@ -184,22 +198,39 @@ def test_the_daemon_dies_on_a_call_of_docker(host: Host, call: str, done: bool) 
     host.start_ringipam(more=MORTAL.format(call=call, done=done))
     dying = host.daemon
     assert dying is not None
-    asked = {
-        "request_pool": lambda: host.network("new"),
-        "request_address": lambda: host.container("new", "net"),
-        "release_address": lambda: host.docker("rm", "-f", "old"),
-        "release_pool": lambda: host.docker("network", "rm", "auto"),
-    }
 
-    asking = in_background(asked[call])
+    asking = in_background(lambda: CALLS[call](host))
     dying.wait(60)
     host.start_ringipam()
     asking.join(90)
 
     host.container("next", "net")
     assert_only_what_runs_is_leased(host)
-    networks = host.docker("network", "ls", "--format", "{{.Name}}", "-f", "driver=bridge").split()
-    assert len(host.leases(role="pool")) == len({"auto", "new"}.intersection(networks))
+    assert_blocks_are_those_of_networks(host)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("done", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("call", CALLS)
+def test_docker_dies_while_it_waits_for_a_call(host: Host, call: str, done: bool) -> None:
+    host.container("old", "net")
+    host.network("auto")
+    host.stop_ringipam()
+    mark = host.directory / "called"
+    mark.unlink(missing_ok=True)
+    host.start_ringipam(more=SLOW.format(call=call, done=done, mark=str(mark)))
+
+    asking = in_background(lambda: CALLS[call](host))
+    until("Docker calls", mark.exists)
+    host.end_docker(signal.SIGKILL)
+    asking.join(90)
+    host.kill_ringipam()
+    host.start_ringipam()
+    host.start_docker()
+
+    host.container("next", "net")
+    assert_only_what_runs_is_leased(host)
+    assert_blocks_are_those_of_networks(host)
 
 
 @pytest.mark.slow
