@@ -374,3 +374,13 @@ async def test_what_cannot_be_a_peers_address_is_refused_and_never_dialled(
 
     assert (answer.status, answer.error) == (400, "bad_request")
     assert not book.asked
+
+
+async def test_a_value_nested_as_deeply_as_can_just_be_read_is_refused(http: Speaker, book: Book) -> None:
+    for depth in range(800, 1_010):
+        nested = b"[" * depth + b"]" * depth
+
+        answer = await http("POST", "/v1/leases", raw=b'{"id": %b}' % nested)
+
+        assert (answer.status, answer.error) == (400, "bad_request"), depth
+    assert book.asked == []
