@@ -37,6 +37,7 @@ GROUP_NUMBER_MAX = (1 << 32) - 2
 PATHS = (
     *("data_dir", "socket", "password_file", "ca", "cert", "key", "cni_dir"),
     *("http_token_file", "http_cert", "http_key", "http_ca"),
+    *("docker_plugin", "docker_api"),
 )
 """The settings that are paths."""
 
@@ -193,6 +194,10 @@ class Config:
     http_key: Path | None = None
     http_ca: Path | None = None
     """Clients over TCP need a certificate of this authority, which is not that of the hosts."""
+    docker_plugin: Path | None = None
+    """Where Docker finds its IPAM driver, or `none`; None: its usual place, if this host seems to have Docker."""
+    docker_api: Path = Path("/var/run/docker.sock")
+    """Docker's own socket, to see what became of the addresses that Docker was given; or `none`."""
     init: str | None = None
     exclude: tuple[str, ...] = ()
     password_file: Path | None = None
@@ -261,10 +266,9 @@ class Config:
                 raise RequestError(f"--subnet6 {self.subnet6} does not lie inside --iprange6 {self.iprange6}")
 
     def _check_excludes(self) -> None:
-        universes = [self.universe] if self.iprange6 is None else [self.universe, parse_subnet(self.iprange6)]
         either = self.iprange if self.iprange6 is None else f"{self.iprange} or --iprange6 {self.iprange6}"
         for text, excluded in zip(self.exclude, self.excluded, strict=True):
-            if not any(_inside(excluded, _family_of(text), universe) for universe in universes):
+            if not any(_inside(excluded, _family_of(text), universe) for universe in self.universes):
                 raise RequestError(f"--exclude {text} does not lie inside --iprange {either}")
 
     def _check_endpoints(self) -> None:
@@ -325,6 +329,11 @@ class Config:
     @property
     def universe(self) -> Cidr:
         return parse_subnet(self.iprange)
+
+    @property
+    def universes(self) -> tuple[Cidr, ...]:
+        """The range, or both."""
+        return (self.universe,) if self.iprange6 is None else (self.universe, parse_subnet(self.iprange6))
 
     @property
     def default_subnet(self) -> Cidr:

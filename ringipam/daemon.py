@@ -13,6 +13,7 @@ from ringipam.config import IPV6_DIR, Config
 from ringipam.core.events import Show
 from ringipam.errors import RingIpamError
 from ringipam.integrations.cni.service import open_cni
+from ringipam.integrations.docker.service import open_docker
 from ringipam.integrations.watcher import open_watcher
 from ringipam.journal import WINDOW_S, Journal, open_journal
 from ringipam.runtime.dualstack import DualStack, open_dual_stack
@@ -59,6 +60,7 @@ async def _serve(config: Config, journal: Journal) -> None:
             _opened(config) as node,
             open_watcher(node, config.watched, config.data_dir) as watcher,
             _open_doors(config, node, watcher),
+            open_docker(node, config, config.universes),
             trio.open_nursery() as nursery,
         ):
             node.notices.append(watcher.notices)

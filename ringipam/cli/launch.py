@@ -37,6 +37,12 @@ def add_commands(commands: Commands[argparse.ArgumentParser]) -> None:
         ("--http-cert", "FILE", "certificate of the API over TCP, which then speaks TLS"),
         ("--http-key", "FILE", "its private key"),
         ("--http-ca", "FILE", "clients over TCP must have a certificate of this authority"),
+        (
+            "--docker-plugin",
+            "PATH|none",
+            "the socket of Docker's IPAM driver (its usual place, on hosts with Docker)",
+        ),
+        ("--docker-api", "PATH|none", "Docker's socket, to free what Docker has forgotten (/var/run/docker.sock)"),
         ("--init", "MODE", "how the ring begins: consensus=N, seed=NAME,NAME,…, observer or alone"),
         ("--password-file", "FILE", "a secret that all hosts share; further lines are accepted besides the first"),
         ("--ca", "FILE", "certificate of your own authority, with --cert and --key"),
