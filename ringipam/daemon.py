@@ -14,7 +14,7 @@ from ringipam.core.events import Show
 from ringipam.errors import RingIpamError
 from ringipam.integrations.cni.service import open_cni
 from ringipam.integrations.docker.service import open_docker
-from ringipam.integrations.watcher import open_watcher
+from ringipam.integrations.watch.watcher import open_watcher
 from ringipam.journal import WINDOW_S, Journal, open_journal
 from ringipam.runtime.dualstack import DualStack, open_dual_stack
 from ringipam.runtime.node import Node, open_node

@@ -32,7 +32,7 @@ class RefusedError(ApiError):
     """The runtime answered that it will not; `status` is HTTP's."""
 
     def __init__(self, status: int, said: str) -> None:
-        super().__init__(f"it answered {status}: {said}")
+        super().__init__(f"it answered {status}: {said or 'nothing'}")
         self.status = status
 
 

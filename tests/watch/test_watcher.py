@@ -16,7 +16,7 @@ from trio.testing import MockClock
 from ringipam.core.events import Allocate, ClaimAddress, Leased, Release
 from ringipam.errors import NotFoundError, StoreError
 from ringipam.integrations import apiclient
-from ringipam.integrations.watcher import GRACE_S, LOOK_S, RETRY_S, Watcher, open_watcher
+from ringipam.integrations.watch.watcher import GRACE_S, LOOK_S, RETRY_S, Watcher, open_watcher
 
 C = "c0ffee" + "0" * 58
 D = "d00d1e" + "0" * 58

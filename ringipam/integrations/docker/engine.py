@@ -9,16 +9,9 @@ from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import quote
 
-import trio
-from httptools import HttpParserError, HttpResponseParser
-
 from ringipam.address import Cidr, enclosing, parse_address, parse_interface
 from ringipam.errors import RequestError
-
-ANSWER_S = 20.0
-ANSWER_SIZE_MAX = 64 * 1024 * 1024
-"""Thousands of containers take some megabytes."""
-RECEIVE_SIZE = 64 * 1024
+from ringipam.integrations.apiclient import TIMEOUT_S, ApiClient, ApiError, RefusedError
 
 Key = tuple[int, int]
 """(family, address)."""
@@ -61,8 +54,8 @@ class Snapshot:
 class Engine:
     """Docker's API at a unix socket."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, *, timeout_s: float = TIMEOUT_S) -> None:
+        self._api = ApiClient(path, timeout_s=timeout_s)
 
     async def snapshot(self) -> Snapshot:
         """Raises EngineError unless everything was answered and understood."""
@@ -82,56 +75,16 @@ class Engine:
 
     async def _get(self, target: str) -> object:
         try:
-            with trio.fail_after(ANSWER_S):
-                status, body = await self._exchange(target)
-        except trio.TooSlowError:
-            raise EngineError(f"no answer within {ANSWER_S:.0f} s") from None
-        except OSError as error:
-            raise EngineError(error.strerror or str(error)) from None
-        except HttpParserError:
-            raise EngineError("what answers does not speak HTTP") from None
-        if status == HTTPStatus.NOT_FOUND:
-            raise _NotThereError(f"{target} is not there")
-        if status != HTTPStatus.OK:
-            raise EngineError(f"{target} was answered with status {status}")
+            body = await self._api.get(target)
+        except RefusedError as error:
+            kind = _NotThereError if error.status == HTTPStatus.NOT_FOUND else EngineError
+            raise kind(f"{target}: {error}") from None
+        except ApiError as error:
+            raise EngineError(str(error)) from None
         try:
             return json.loads(body)
         except (ValueError, RecursionError):
             raise EngineError(f"the answer to {target} is not JSON") from None
-
-    async def _exchange(self, target: str) -> tuple[int, bytes]:
-        request = f"GET {target} HTTP/1.1\r\nHost: docker\r\nConnection: close\r\n\r\n"
-        answer = _Answer()
-        parser = HttpResponseParser(answer)
-        async with await trio.open_unix_socket(str(self._path)) as stream:
-            await stream.send_all(request.encode())
-            while not answer.complete:
-                try:
-                    data = await stream.receive_some(RECEIVE_SIZE)
-                except trio.BrokenResourceError:
-                    data = b""
-                if not data:
-                    raise EngineError("the connection ended within an answer")
-                parser.feed_data(data)
-                if answer.size > ANSWER_SIZE_MAX:
-                    raise EngineError(f"an answer is larger than {ANSWER_SIZE_MAX} bytes")
-        return parser.get_status_code(), b"".join(answer.parts)
-
-
-class _Answer:
-    """Filled by the parser, which also takes chunks apart."""
-
-    def __init__(self) -> None:
-        self.parts: list[bytes] = []
-        self.size = 0
-        self.complete = False
-
-    def on_body(self, part: bytes) -> None:
-        self.parts.append(part)
-        self.size += len(part)
-
-    def on_message_complete(self) -> None:
-        self.complete = True
 
 
 # ── what is in the answers: an address that is overlooked here would be freed, so all must be understood ──

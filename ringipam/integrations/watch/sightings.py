@@ -16,7 +16,7 @@ from typing import NoReturn
 
 import trio
 
-from ringipam.integrations.engine import CONTAINER_ID
+from ringipam.integrations.watch.engine import CONTAINER_ID
 from ringipam.store.directory import sync_directory
 
 FILE = "watched.json"

@@ -26,8 +26,8 @@ from ringipam.address import Address
 from ringipam.core.events import Allocate, Answer, ClaimAddress, LeaseList, Leases, Release, Verb
 from ringipam.errors import NotFoundError, RingIpamError
 from ringipam.integrations.apiclient import ApiError, RefusedError
-from ringipam.integrations.engine import STOPPED, Engine, Turn, happened
-from ringipam.integrations.sightings import FILE, Sightings
+from ringipam.integrations.watch.engine import STOPPED, Engine, Turn, happened
+from ringipam.integrations.watch.sightings import FILE, Sightings
 from ringipam.lease import SHORT_ID_LENGTH, VIA, Lease
 from ringipam.server.routes import Asker
 
