@@ -23,6 +23,10 @@ class Bar:
         return value <= self.limit if self.at_most else value >= self.limit
 
 
+DISTURBED = 2.0
+"""Quartiles further apart than this factor say more of the machine's other work than of what was measured."""
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     bar: Bar
@@ -31,12 +35,15 @@ class Verdict:
     calm: float | None
     """The best quartile of one by the best quartile of the other: what other work on the machine left alone."""
 
+    disturbed: bool = False
+    """One of the two varied so much from round to round that neither says much."""
+
     @property
     def word(self) -> str:
         if self.ratio is None or self.calm is None:
             return "not measured"
         passed = {self.bar.passed(self.ratio.median), self.bar.passed(self.calm)}
-        return "unclear" if len(passed) == 2 else "reached" if passed == {True} else "not reached"
+        return "unclear" if self.disturbed or len(passed) == 2 else "reached" if passed == {True} else "not reached"
 
 
 def judge(results: Results, scale: Scale) -> list[Verdict]:
@@ -51,13 +58,10 @@ def verdict(results: Results, bar: Bar) -> Verdict:
         values = [ours / theirs for ours, theirs in zip(values, results.values(bar.against), strict=False)]
     if not values:
         return Verdict(bar, None, None)
-    calm = _best(results, bar.figure, bar)
-    return Verdict(bar, Spread.of(values), calm if bar.against is None else calm / _best(results, bar.against, bar))
-
-
-def _best(results: Results, point: Point, bar: Bar) -> float:
-    spread = Spread.of(results.values(point))
-    return spread.low if bar.at_most else spread.high
+    sides = [Spread.of(results.values(point)) for point in (bar.figure, bar.against) if point is not None]
+    best = [side.low if bar.at_most else side.high for side in sides]
+    calm = best[0] if bar.against is None else best[0] / best[1]
+    return Verdict(bar, Spread.of(values), calm, any(side.high > DISTURBED * side.low for side in sides))
 
 
 def bars(scale: Scale) -> list[Bar]:
