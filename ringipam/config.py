@@ -25,9 +25,14 @@ TIMEOUT_S = 30.0
 """How long an allocation, a claim or a prime may wait, unless told otherwise."""
 TIMEOUT_S_MAX = 3600.0
 """Whoever waits longer has forgotten that they wait; the same limit holds on every surface."""
+OLDER_THAN_S = 60.0
+"""The leases that `reconcile` looks at have at least this age, unless told otherwise."""
+OLDER_THAN_S_MAX = 366 * 86_400.0
 LOG_FORMATS = ("text", "json")
 
 
+WATCHED = ("/var/run/docker.sock", "/run/podman/podman.sock")
+"""Where Docker and Podman listen; whether they are there, or come later, is looked at again and again."""
 GROUP_NUMBER_MAX = (1 << 32) - 2
 PATHS = (
     *("data_dir", "socket", "password_file", "ca", "cert", "key", "cni_dir"),
@@ -81,6 +86,13 @@ def check_name(name: str) -> str:
     if not NAME_PATTERN.fullmatch(name):
         raise RequestError(f"a host's name has 1 to 63 letters, digits, '-', '_' or '.': {name!r}")
     return name
+
+
+def check_age(seconds: float) -> float:
+    """`seconds` if it can be the age of a lease; raises RequestError."""
+    if not 0 <= seconds <= OLDER_THAN_S_MAX:
+        raise RequestError(f"an age is 0 to {OLDER_THAN_S_MAX:.0f} seconds, not {seconds}")
+    return seconds
 
 
 def parse_endpoint(text: str, port_default: int | None = PORT_DEFAULT) -> tuple[str, int]:
@@ -194,6 +206,8 @@ class Config:
     key: Path | None = None
     insecure: bool = False
     peers: tuple[str, ...] = ()
+    watch: tuple[str, ...] = ()
+    """API sockets of container engines, whose containers' leases end with them; () is `WATCHED` for root, else none."""
     on_restart: str = "trust"
     """`verify`: after a start nothing is issued before one peer has confirmed that the data is current."""
     log_format: str = "text"
@@ -209,7 +223,7 @@ class Config:
         for name in PATHS:
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, _path(name, getattr(self, name)))
-        for name in ("exclude", "peers"):
+        for name in ("exclude", "peers", "watch"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         if re.match(r"https?:/", str(self.socket)):
             raise RequestError(f"the daemon's own --socket is a path, not {self.socket}")
@@ -221,6 +235,7 @@ class Config:
             peer_endpoint(peer)
         self._check_endpoints()
         _ = self.socket_permissions
+        _ = self.watched
         parse_init(self.init, self.peers)
         if self.on_restart not in ("trust", "verify"):
             raise RequestError(f"--on-restart takes trust or verify, not {self.on_restart!r}")
@@ -349,6 +364,16 @@ class Config:
         return int(mode or ("0600" if group is None else "0660"), 8), group
 
     @property
+    def watched(self) -> tuple[Path, ...]:
+        """The API sockets of the container engines to be watched, each once."""
+        if self.watch == ("none",):
+            return ()
+        if "none" in self.watch or not all(self.watch):
+            raise RequestError("--watch takes the path of a socket, or none and nothing else")
+        chosen = self.watch or (WATCHED if os.geteuid() == 0 else ())
+        return tuple(dict.fromkeys(_path("watch", path) for path in chosen))
+
+    @property
     def cni_directory(self) -> Path:
         return self.cni_dir if self.cni_dir is not None else self.data_dir / "cni"
 
@@ -416,7 +441,7 @@ def config_from_settings(settings: Mapping[str, object]) -> Config:
 
 
 def _check_setting(path: Path, key: str, value: object) -> None:
-    if key in ("exclude", "peers"):
+    if key in ("exclude", "peers", "watch"):
         good = isinstance(value, list) and all(isinstance(item, str) for item in value)
         wanted = "a list of strings"
     elif key == "insecure":

@@ -57,6 +57,13 @@ def add_commands(commands: Commands[argparse.ArgumentParser]) -> None:
         "--exclude", metavar="ADDRESS|CIDR", nargs="+", action="extend", help="never allocated, but can be claimed"
     )
     parser.add_argument(
+        "--watch",
+        metavar="PATH",
+        action="append",
+        help="API socket of a container engine: addresses of its containers are released when these are gone; several"
+        " times for several, none for none (for root, where Docker and Podman have theirs)",
+    )
+    parser.add_argument(
         "--on-restart",
         choices=("trust", "verify"),
         help="verify: issue nothing before one other host has confirmed that the data here is current (trust)",
