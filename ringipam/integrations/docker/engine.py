@@ -9,27 +9,12 @@ from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import quote
 
-import trio
-from httptools import HttpParserError, HttpResponseParser
-
 from ringipam.address import Cidr, enclosing, parse_address, parse_interface
 from ringipam.errors import RequestError
-
-ANSWER_S = 20.0
-ANSWER_SIZE_MAX = 64 * 1024 * 1024
-"""Thousands of containers take some megabytes."""
-RECEIVE_SIZE = 64 * 1024
+from ringipam.integrations.apiclient import ApiClient, ApiError, RefusedError
 
 Key = tuple[int, int]
 """(family, address)."""
-
-
-class EngineError(Exception):
-    """Docker was not reached, or said something unexpected: nothing follows from that; the text says why."""
-
-
-class _NotThereError(EngineError):
-    """It answered 404."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,16 +47,18 @@ class Engine:
     """Docker's API at a unix socket."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self._api = ApiClient(path)
 
     async def snapshot(self) -> Snapshot:
-        """Raises EngineError unless everything was answered and understood."""
+        """Raises ApiError unless everything was answered and understood."""
         networks: list[Network] = []
         addresses: set[Key] = set()
         for listed in _objects(await self._get("/networks")):
             try:
                 shown = await self._get(f"/networks/{quote(_text(listed, 'Id'), safe='')}")
-            except _NotThereError:
+            except RefusedError as error:
+                if error.status != HTTPStatus.NOT_FOUND:
+                    raise
                 continue  # it was removed meanwhile
             network = _object(shown)
             networks.append(_network(network))
@@ -81,57 +68,11 @@ class Engine:
         return Snapshot(tuple(networks), frozenset(addresses))
 
     async def _get(self, target: str) -> object:
-        try:
-            with trio.fail_after(ANSWER_S):
-                status, body = await self._exchange(target)
-        except trio.TooSlowError:
-            raise EngineError(f"no answer within {ANSWER_S:.0f} s") from None
-        except OSError as error:
-            raise EngineError(error.strerror or str(error)) from None
-        except HttpParserError:
-            raise EngineError("what answers does not speak HTTP") from None
-        if status == HTTPStatus.NOT_FOUND:
-            raise _NotThereError(f"{target} is not there")
-        if status != HTTPStatus.OK:
-            raise EngineError(f"{target} was answered with status {status}")
+        body = await self._api.get(target)
         try:
             return json.loads(body)
         except (ValueError, RecursionError):
-            raise EngineError(f"the answer to {target} is not JSON") from None
-
-    async def _exchange(self, target: str) -> tuple[int, bytes]:
-        request = f"GET {target} HTTP/1.1\r\nHost: docker\r\nConnection: close\r\n\r\n"
-        answer = _Answer()
-        parser = HttpResponseParser(answer)
-        async with await trio.open_unix_socket(str(self._path)) as stream:
-            await stream.send_all(request.encode())
-            while not answer.complete:
-                try:
-                    data = await stream.receive_some(RECEIVE_SIZE)
-                except trio.BrokenResourceError:
-                    data = b""
-                if not data:
-                    raise EngineError("the connection ended within an answer")
-                parser.feed_data(data)
-                if answer.size > ANSWER_SIZE_MAX:
-                    raise EngineError(f"an answer is larger than {ANSWER_SIZE_MAX} bytes")
-        return parser.get_status_code(), b"".join(answer.parts)
-
-
-class _Answer:
-    """Filled by the parser, which also takes chunks apart."""
-
-    def __init__(self) -> None:
-        self.parts: list[bytes] = []
-        self.size = 0
-        self.complete = False
-
-    def on_body(self, part: bytes) -> None:
-        self.parts.append(part)
-        self.size += len(part)
-
-    def on_message_complete(self) -> None:
-        self.complete = True
+            raise ApiError(f"the answer to {target} is not JSON") from None
 
 
 # ── what is in the answers: an address that is overlooked here would be freed, so all must be understood ──
@@ -159,7 +100,7 @@ def _kept_addresses(network: Mapping[str, object]) -> Iterator[Key]:
     for config in _objects(_object(network.get("IPAM")).get("Config")):
         for value in _mapping(config.get("AuxiliaryAddresses")).values():
             if not isinstance(value, str):
-                raise EngineError("AuxiliaryAddresses is not what was expected")
+                raise ApiError("AuxiliaryAddresses is not what was expected")
             yield _address(value)
 
 
@@ -173,7 +114,7 @@ def _container_addresses(container: Mapping[str, object]) -> Iterator[Key]:
 
 def _object(value: object) -> Mapping[str, object]:
     if not isinstance(value, dict):
-        raise EngineError("an answer has another form than expected")
+        raise ApiError("an answer has another form than expected")
     return value
 
 
@@ -185,7 +126,7 @@ def _mapping(value: object) -> Mapping[str, object]:
 def _objects(value: object) -> Sequence[Mapping[str, object]]:
     """A list that may be missing."""
     if value is not None and not isinstance(value, list):
-        raise EngineError("an answer has another form than expected")
+        raise ApiError("an answer has another form than expected")
     return [_object(item) for item in value or ()]
 
 
@@ -193,7 +134,7 @@ def _text(data: Mapping[str, object], name: str) -> str:
     """A string that may be missing."""
     value = data.get(name)
     if value is not None and not isinstance(value, str):
-        raise EngineError(f"{name} is not a string")
+        raise ApiError(f"{name} is not a string")
     return value or ""
 
 
@@ -201,7 +142,7 @@ def _address(text: str) -> Key:
     try:
         return parse_address(text.partition("/")[0])
     except RequestError as error:
-        raise EngineError(error.message) from None
+        raise ApiError(error.message) from None
 
 
 def _subnet(text: str) -> Cidr:
@@ -209,4 +150,4 @@ def _subnet(text: str) -> Cidr:
     try:
         return enclosing(*parse_interface(text))
     except RequestError as error:
-        raise EngineError(error.message) from None
+        raise ApiError(error.message) from None
