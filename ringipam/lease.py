@@ -14,6 +14,8 @@ from ringipam.errors import RequestError
 ID_LENGTH_MAX = 256
 LABELS_MAX = 32
 LABEL_LENGTH_MAX = 256
+BLOCK = "block"
+"""The class of a lease that holds its whole subnet, not its address alone."""
 
 
 @dataclass(frozen=True, slots=True)

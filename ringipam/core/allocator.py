@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from ringipam.address import Cidr, Range, enclosing, to_address
+from ringipam.core.blocks import elsewhere
 from ringipam.core.durable import DropLease, PutLease
 from ringipam.core.election import Election
-from ringipam.core.events import Allocate, ClaimAddress, Leased, LeaseList, Prime, Release
+from ringipam.core.events import Allocate, AllocateBlock, ClaimAddress, Leased, LeaseList, Prime, Release
+from ringipam.core.leases import block_of
 from ringipam.core.search import Searches, Seeker
 from ringipam.core.settings import NEVER, name_of
 from ringipam.core.state import State
@@ -23,7 +25,7 @@ from ringipam.errors import (
     RequestTimeoutError,
     RingIpamError,
 )
-from ringipam.lease import Lease, network
+from ringipam.lease import BLOCK, Lease, network
 from ringipam.messages import Denial, Standing
 
 REFUSALS = {
@@ -45,13 +47,18 @@ WAKE_MS = 1_000
 """Ends of quarantine are looked at this often: one commit for many, and never urgent."""
 
 
+Request = Allocate | AllocateBlock | ClaimAddress | Prime
+
+
 @dataclass(slots=True)
 class _Waiting:
-    verb: Allocate | ClaimAddress | Prime
+    verb: Request
     due_ms: int
     hope_ms: int
     """Until when owners that cannot be reached are waited for: a link may be about to stand again."""
     seeker: Seeker | None = None
+    blocks: list[Range] | None = None
+    """For a whole block: those that may still be asked for; the last one is being asked for."""
 
 
 class Allocator:
@@ -68,7 +75,7 @@ class Allocator:
 
     # ── requests ─────────────────────────────────────────────────────────────────────────────────
 
-    def ask(self, request: int, verb: Allocate | ClaimAddress | Prime) -> None:
+    def ask(self, request: int, verb: Request) -> None:
         state = self._state
         problem = self._problem(verb)
         if problem is not None:
@@ -80,9 +87,11 @@ class Allocator:
         if not state.cluster:
             self._election.want()
 
-    def _problem(self, verb: Allocate | ClaimAddress | Prime) -> RingIpamError | None:
+    def _problem(self, verb: Request) -> RingIpamError | None:
         universe = self._state.universe
-        if isinstance(verb, Allocate) and verb.subnet is not None:
+        if isinstance(verb, AllocateBlock) and not universe.prefix_len <= verb.prefix_len <= universe.bits - 2:
+            return OutOfRangeError(f"there are no blocks of /{verb.prefix_len} in {universe}")
+        if isinstance(verb, Allocate | AllocateBlock) and verb.subnet is not None:
             subnet = verb.subnet
             if subnet.family != universe.family or not universe.range.covers(subnet.range):
                 return OutOfRangeError(f"the subnet {subnet} does not lie inside {universe}")
@@ -119,6 +128,8 @@ class Allocator:
         match waiting.verb:
             case Allocate():
                 return self._allocate(waiting, waiting.verb)
+            case AllocateBlock():
+                return self._allocate_block(waiting, waiting.verb)
             case ClaimAddress():
                 return self._claim(waiting, waiting.verb)
             case Prime():
@@ -131,14 +142,15 @@ class Allocator:
         subnet = verb.subnet or state.settings.subnet
         if verb.id != ANONYMOUS:
             for lease in state.leases.of(verb.id):
-                if lease.subnet == network(subnet):
-                    return Leased(lease, new=False)
+                if lease.subnet == network(subnet) and lease.class_ != BLOCK and _agree(lease, verb):
+                    return Leased(self._relabelled(lease, verb), new=False)
         if state.ring is None:
             return None
         if self._held_up():
             return self._refusal()
-        issuable = subnet.issuable
-        address = state.space.pick(*issuable)
+        issuable = _issuable(verb, subnet)
+        barred = [*state.leases.barred(subnet.range), *(Range(avoid, avoid + 1) for avoid in verb.avoid)]
+        address = state.space.pick(*issuable, barred)
         if address is not None:
             lease = self._issue(verb.id, subnet.family, address, subnet, verb.class_, verb.labels)
             self._note_use(issuable)
@@ -149,7 +161,15 @@ class Allocator:
             return None
         if state.now < waiting.hope_ms and not all(map(state.members.reachable, self._searches.owners(issuable))):
             return None
-        return self._no_space(subnet, waiting.seeker)
+        return self._no_space(subnet, issuable, waiting.seeker)
+
+    def _relabelled(self, lease: Lease, verb: Allocate | ClaimAddress) -> Lease:
+        """The lease that is the one asked for, with the labels it was asked for with this time."""
+        if verb.same and lease.labels != verb.labels:
+            lease = replace(lease, labels=verb.labels)
+            self._state.leases.replace(lease)
+            self._state.change(PutLease(lease))
+        return lease
 
     def _held_up(self) -> bool:
         """Whether nothing new is issued here, now or for good."""
@@ -200,8 +220,8 @@ class Allocator:
         if self._state.space.count_free(*issuable, at_most=low) < low:
             self._searches.prefetch(issuable, self._demand(issuable))
 
-    def _no_space(self, subnet: Cidr, seeker: Seeker | None) -> NoSpaceError:
-        holders = self._holders(subnet.issuable, seeker)
+    def _no_space(self, subnet: Cidr, issuable: Range, seeker: Seeker | None) -> NoSpaceError:
+        holders = self._holders(issuable, seeker)
         return NoSpaceError(f"no free address in {subnet}: {_in_words(holders)}", holders=holders)
 
     def _holders(self, wanted: Range, seeker: Seeker | None) -> list[dict[str, object]]:
@@ -221,6 +241,37 @@ class Allocator:
             holders.append({"host": name_of(peer), "owned": owned, "state": said})
         return holders
 
+    # ── blocks ───────────────────────────────────────────────────────────────────────────────────
+
+    def _allocate_block(self, waiting: _Waiting, verb: AllocateBlock) -> Leased | RingIpamError | None:
+        """A block that is free here, else one of another host's, which is asked for exactly that, one after another."""
+        state = self._state
+        within = verb.subnet or state.universe
+        for lease in state.leases.of(verb.id):
+            if lease.class_ == BLOCK and lease.prefix_len == verb.prefix_len and within.range.covers(block_of(lease)):
+                return Leased(lease, new=False)
+        if state.ring is None:
+            return None
+        if self._held_up():
+            return self._refusal()
+        size = 1 << (within.bits - verb.prefix_len)
+        barred = [block for block, _ in state.leases.blocks_within(*within.range)]
+        start = state.space.whole(*within.range, size, barred)
+        if start is not None:
+            block = Cidr(within.family, start, verb.prefix_len)
+            return Leased(self._issue(verb.id, block.family, start, block, BLOCK, verb.labels), new=True)
+        if waiting.blocks is None:
+            waiting.blocks = elsewhere(state, within.range, size)
+        while waiting.blocks:
+            wanted = waiting.blocks[-1]
+            if waiting.seeker is None:
+                waiting.seeker = self._searches.seek(wanted, size, exact=True)
+            if self._searches.open_donors(wanted, waiting.seeker):
+                return None
+            self._stop_search(waiting)
+            waiting.blocks.pop()
+        return NoSpaceError(f"no free block of /{verb.prefix_len} in {within}, here or on a host that can be reached")
+
     # ── claim ────────────────────────────────────────────────────────────────────────────────────
 
     def _claim(self, waiting: _Waiting, verb: ClaimAddress) -> Leased | RingIpamError | None:
@@ -228,26 +279,29 @@ class Allocator:
         shown = to_address(verb.family, verb.address)
         holder = str(shown) if verb.id == ANONYMOUS else verb.id
         lease = state.leases.at(verb.family, verb.address)
+        subnet = enclosing(verb.family, verb.address, verb.prefix_len)
+        if lease is None and (barred := state.leases.barred(subnet.range)):
+            inside = (block for block in barred if verb.address in block)
+            lease = next((state.leases.at(verb.family, block.start) for block in inside), None)
         if lease is not None:
-            if lease.id == holder:
-                return Leased(lease, new=False)
+            if lease.id == holder and lease.class_ != BLOCK and _agree(lease, verb):
+                return Leased(self._relabelled(lease, verb), new=False)
             return InUseError(
                 f"{shown} is in use by {lease.id} on {lease.host}", holder={"id": lease.id, "host": lease.host}
             )
-        subnet = enclosing(verb.family, verb.address, verb.prefix_len)
         if not state.inside(verb.family, verb.address):
             state.warn(
                 f"outside {shown}",
                 f"{shown} was claimed for {holder} outside {state.universe}: no other host was asked",
             )
-            return Leased(self._issue(verb.id, verb.family, verb.address, subnet, "static", verb.labels), new=True)
+            return self._claimed(verb, subnet)
         if state.ring is None:
             return None
         if self._held_up():
             return self._refusal()
         wanted = Range(verb.address, verb.address + 1)
         if state.owns(*wanted):
-            return Leased(self._issue(verb.id, verb.family, verb.address, subnet, "static", verb.labels), new=True)
+            return self._claimed(verb, subnet)
         if waiting.seeker is None:
             waiting.seeker = self._searches.seek(wanted, 1, exact=True)
         for peer in self._searches.owners(wanted):
@@ -258,6 +312,12 @@ class Allocator:
                     f"{shown} is in use by {denied.holder} on {host}", holder={"id": denied.holder, "host": host}
                 )
         return None
+
+    def _claimed(self, verb: ClaimAddress, subnet: Cidr) -> Leased:
+        return Leased(
+            self._issue(verb.id, verb.family, verb.address, subnet, verb.class_, verb.labels),
+            new=True,
+        )
 
     # ── release ──────────────────────────────────────────────────────────────────────────────────
 
@@ -340,9 +400,11 @@ class Allocator:
             return NotReadyError(f"nothing was issued within {seconds}: {state.hold}")
         if isinstance(verb, Allocate):
             subnet = verb.subnet or state.settings.subnet
-            holders = self._holders(subnet.issuable, waiting.seeker)
+            holders = self._holders(_issuable(verb, subnet), waiting.seeker)
             text = f"no free address in {subnet} within {seconds}: {_in_words(holders)}"
             return RequestTimeoutError(text, holders=holders)
+        if isinstance(verb, AllocateBlock):
+            return RequestTimeoutError(f"no free block of /{verb.prefix_len} within {seconds}")
         assert isinstance(verb, ClaimAddress)
         wanted = Range(verb.address, verb.address + 1)
         shown = to_address(verb.family, verb.address)
@@ -353,16 +415,22 @@ class Allocator:
     def _stop_search(self, waiting: _Waiting) -> None:
         if waiting.seeker is None:
             return
-        assert not isinstance(waiting.verb, Prime)
-        wanted, exact = self._wanted(waiting.verb)
+        wanted, exact = self._wanted(waiting)
         self._searches.stop(wanted, waiting.seeker, exact=exact)
         waiting.seeker = None
 
-    def _wanted(self, verb: Allocate | ClaimAddress) -> tuple[Range, bool]:
+    def _wanted(self, waiting: _Waiting) -> tuple[Range, bool]:
         """The range a request is content with an address of, and whether it wants exactly that."""
-        if isinstance(verb, ClaimAddress):
-            return Range(verb.address, verb.address + 1), True
-        return (verb.subnet or self._state.settings.subnet).issuable, False
+        verb = waiting.verb
+        match verb:
+            case ClaimAddress():
+                return Range(verb.address, verb.address + 1), True
+            case AllocateBlock():
+                return waiting.blocks[-1] if waiting.blocks else (verb.subnet or self._state.universe).range, True
+            case Allocate():
+                return _issuable(verb, verb.subnet or self._state.settings.subnet), False
+            case Prime():
+                return self._state.extent, False
 
     def pending(self) -> list[dict[str, object]]:
         """What waits, for whom, for what: as `status` shows it."""
@@ -371,14 +439,27 @@ class Allocator:
             verb = waiting.verb
             if isinstance(verb, Prime):
                 continue
-            wanted, exact = self._wanted(verb)
+            wanted, exact = self._wanted(waiting)
             if isinstance(verb, Allocate):
                 text = str(verb.subnet or self._state.settings.subnet)
+            elif isinstance(verb, AllocateBlock):
+                text = str(verb.subnet or self._state.universe)
             else:
                 text = f"{to_address(verb.family, verb.address)}/{verb.prefix_len}"
             reason = self._searches.waiting_for(wanted, exact=exact) if self._state.ring else self._election.explain()
             shown.append({"id": verb.id, "subnet": text, "waiting_for": reason})
         return shown
+
+
+def _issuable(verb: Allocate, subnet: Cidr) -> Range:
+    """What may be issued to a request for `subnet`."""
+    issuable = subnet.issuable
+    return issuable if verb.span is None else verb.span.intersect(issuable) or Range(issuable.start, issuable.start)
+
+
+def _agree(lease: Lease, verb: Allocate | ClaimAddress) -> bool:
+    """Whether a lease of the same id is the one that was asked for."""
+    return all(lease.labels.get(key) == verb.labels.get(key) for key in verb.same)
 
 
 def _in_words(holders: list[dict[str, object]]) -> str:

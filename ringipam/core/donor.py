@@ -15,12 +15,13 @@ from ringipam.core.routing import Router
 from ringipam.core.search import known_of
 from ringipam.core.state import State
 from ringipam.messages import Denial, Denied, Grant, Introduce, Introduced, Rest, SpaceRequest, Standing
+from ringipam.ring.intervals import difference
 
 WITNESSES = 3
 """How many members are asked to vouch for a newcomer; one answer is enough."""
 SEGMENTS_TOLD_MAX = 256
-EXACT_SIZE_MAX = 256
-"""A claim is looked through address by address, so a peer may not name a huge range."""
+EXACT_SHARE = 4
+"""Of what is free here at most this part is given as one block that was asked for by its addresses."""
 RETURNED_SIZE_MAX = 8
 """Free fragments up to this size go back to the neighbour that surrounds them."""
 RESERVE = 32
@@ -70,27 +71,36 @@ class Donor:
             self._give_some(asker, request)
 
     def _give_exactly(self, asker: str, request: SpaceRequest) -> None:
+        """A claimed address, or a block; so large a one that this peer would be short of space it does not get."""
         state = self._state
-        if request.end - request.start > EXACT_SIZE_MAX:
+        wanted = Range(request.start, request.end)
+        if wanted.size > 1 and wanted.size * EXACT_SHARE > state.space.size:
             self._deny(asker, request, Denial.NOT_OWNER)
             return
-        for address in range(request.start, request.end):
-            lease = state.leases.at(state.universe.family, address)
-            if lease is not None:
-                self._deny(asker, request, Denial.IN_USE, lease.id)
-                return
+        held = next(iter(state.leases_within(*wanted)), None) or next(
+            (lease for _, lease in state.leases.blocks_within(*wanted)), None
+        )
+        if held is not None:
+            self._deny(asker, request, Denial.IN_USE, held.id)
+            return
         state.settle(request.start, request.end, asker)
         if not state.owns(request.start, request.end):
             self._deny(asker, request, Denial.NOT_OWNER)
             return
-        self.give(asker, request.number, Range(request.start, request.end))
+        self.give(asker, request.number, wanted)
 
     def _give_some(self, asker: str, request: SpaceRequest) -> None:
-        block = self._state.space.donation(request.start, request.end, max(1, request.want), request.urgent)
-        if block is None:
+        state = self._state
+        pieces = [Range(request.start, request.end)]
+        if blocks := [block for block, _ in state.leases.blocks_within(*pieces[0])]:
+            pieces = difference(pieces, blocks)  # a block is not given away in parts
+        want = max(1, request.want)
+        found = [state.space.donation(*piece, want, request.urgent) for piece in pieces]
+        best = max((block for block in found if block is not None), key=lambda block: block.size, default=None)
+        if best is None:
             self._deny(asker, request, Denial.NO_SPACE)
         else:
-            self.give(asker, request.number, block)
+            self.give(asker, request.number, best)
 
     def eligible(self, peer: str) -> bool:
         """Whether anything may be granted to `peer`: not to one who is fenced off, and not to a leaver (S9, S11)."""

@@ -7,7 +7,8 @@ from itertools import islice
 
 from sortedcontainers import SortedDict
 
-from ringipam.lease import Lease
+from ringipam.address import Range
+from ringipam.lease import BLOCK, Lease
 
 Key = tuple[int, int]
 """(family, address): leases outside the universe may be of the other family."""
@@ -24,6 +25,8 @@ class LeaseBook:
         self.by_number: MutableMapping[str, Lease] = SortedDict()
         self._by_id: dict[str, dict[str, Lease]] = {}
         self._by_address: dict[Key, Lease] = {}
+        self._blocks = SortedDict()
+        """Start of each leased block → (its range, its lease)."""
         for lease in leases:
             self.add(lease)
 
@@ -38,6 +41,13 @@ class LeaseBook:
         self.by_number[lease.lease] = lease
         self._by_id.setdefault(lease.id, {})[lease.lease] = lease
         self._by_address[key_of(lease)] = lease
+        if lease.class_ == BLOCK:
+            block = block_of(lease)
+            self._blocks[block.start] = block, lease
+
+    def replace(self, lease: Lease) -> None:
+        """`lease` in the place of the one that has its number, address, id and class."""
+        self.by_number[lease.lease] = self._by_id[lease.id][lease.lease] = self._by_address[key_of(lease)] = lease
 
     def remove(self, lease: Lease) -> None:
         del self.by_number[lease.lease]
@@ -46,6 +56,8 @@ class LeaseBook:
         del of_id[lease.lease]
         if not of_id:
             del self._by_id[lease.id]
+        if lease.class_ == BLOCK:
+            del self._blocks[int(lease.address)]
 
     def of(self, holder: str) -> list[Lease]:
         """The leases of one id, oldest first."""
@@ -58,3 +70,27 @@ class LeaseBook:
 
     def at(self, family: int, address: int) -> Lease | None:
         return self._by_address.get((family, address))
+
+    # ── blocks ───────────────────────────────────────────────────────────────────────────────────
+
+    def blocks_within(self, lo: int, hi: int) -> list[tuple[Range, Lease]]:
+        """The leased blocks that overlap `[lo, hi)`, whole and in order; O(log n + blocks found)."""
+        if not self._blocks:
+            return []
+        first = max(0, self._blocks.bisect_right(lo) - 1)
+        found = (self._blocks[start] for start in islice(self._blocks.irange(maximum=hi - 1), first, None))
+        return [(block, lease) for block, lease in found if block.end > lo]
+
+    def barred(self, subnet: Range) -> list[Range]:
+        """The blocks of others in a subnet: who asks for an address of it gets none of theirs.
+
+        A block belongs to those who name it, or a subnet inside it.
+        """
+        found = [block for block, _ in self.blocks_within(*subnet)]
+        return [] if found and found[0].covers(subnet) else found
+
+
+def block_of(lease: Lease) -> Range:
+    """What a lease of class `block` holds."""
+    start = int(lease.address)
+    return Range(start, start + lease.subnet.num_addresses)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from ringipam.address import Range
-from ringipam.ring.intervals import Intervals
+from ringipam.ring.intervals import Intervals, difference
 from ringipam.ring.quarantine import Quarantine, Resting, Rows
 
 __all__ = ["Resting", "Rows", "Space"]
@@ -66,13 +66,33 @@ class Space:
 
     # What it offers
 
-    def pick(self, lo: int, hi: int) -> int | None:
+    def pick(self, lo: int, hi: int, barred: Sequence[Range] = ()) -> int | None:
         """The address of `[lo, hi)` to issue next: the lowest free one, else the one whose rest ends first.
 
-        A rest is never the reason to refuse.
+        A rest is never the reason to refuse; nothing that is `barred` is picked.
         """
+        if barred:
+            return self._pick(difference([(lo, hi)], barred))
         free = self.free.first(lo, hi)
         return self._quarantine.longest(lo, hi) if free is None else free
+
+    def _pick(self, pieces: list[Range]) -> int | None:
+        for lo, hi in pieces:
+            free = self.free.first(lo, hi)
+            if free is not None:
+                return free
+        resting = (resting for piece in pieces for resting in self._quarantine.within(*piece))
+        first = min(resting, key=lambda resting: (resting.until, resting.start), default=None)
+        return None if first is None else first.start
+
+    def whole(self, lo: int, hi: int, size: int, barred: Sequence[Range] = ()) -> int | None:
+        """Where the lowest block of `size` in `[lo, hi)` starts that is aligned to `size` and all free."""
+        for piece in difference([(lo, hi)], barred):
+            for start, end in self.free.within(*piece):
+                first = -(-start // size) * size
+                if first + size <= end:
+                    return first
+        return None
 
     def resting(self, lo: int, hi: int) -> Iterator[Resting]:
         """What rests in `[lo, hi)`, in order, clipped to it: `(start, end, until)`."""

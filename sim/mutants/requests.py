@@ -16,7 +16,7 @@ MUTANTS = (
         "S7",
         "A donor grants an address that is claimed without looking whether it is leased.",
         ("LeasesInsidePossession", "NoAddressLeasedTwice"),
-        (Edit(Donor._give_exactly, "if lease is not None:", "if False:"),),
+        (Edit(Donor._give_exactly, "if held is not None:", "if False:"),),
         shown=Shown(1),
     ),
     Mutant(

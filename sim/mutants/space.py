@@ -14,7 +14,7 @@ MUTANTS = (
         "design, subnets",
         "An address comes from anywhere in the universe, whatever subnet was asked for.",
         ("AnswersFitTheQuestion",),
-        (Edit(Allocator._allocate, "state.space.pick(*issuable)", "state.space.pick(*state.universe.issuable)"),),
+        (Edit(Allocator._allocate, "pick(*issuable, barred)", "pick(*state.universe.issuable, barred)"),),
         shown=Shown(2),
     ),
     Mutant(
@@ -22,7 +22,7 @@ MUTANTS = (
         "design, subnets",
         "The first and the last address of a subnet are issued like any other.",
         ("AnswersFitTheQuestion",),
-        (Edit(Allocator._allocate, "state.space.pick(*issuable)", "state.space.pick(*subnet.range)"),),
+        (Edit(Allocator._allocate, "pick(*issuable, barred)", "pick(*subnet.range, barred)"),),
     ),
     Mutant(
         "excluded-addresses-issued",

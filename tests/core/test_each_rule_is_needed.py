@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+import test_blocks as blocks
 import test_leaving as leaving
 import test_lost_memory as lost
 import test_removal as removal
@@ -13,6 +14,7 @@ import test_weave_defects as weave
 from ringipam.core.allocator import Allocator
 from ringipam.core.disputes import Disputes
 from ringipam.core.donor import Donor
+from ringipam.core.leases import LeaseBook
 from ringipam.core.leaving import Leaving
 from ringipam.core.links import Links
 from ringipam.core.memory import Memory
@@ -32,6 +34,31 @@ def without(name: str, test: Rule, *edits: Edit) -> object:
 @pytest.mark.parametrize(
     ("test", "edits"),
     [
+        without(
+            "W16: who does not name a block gets no address of it",
+            blocks.test_no_address_of_a_block_goes_to_one_who_does_not_name_it,
+            Edit(LeaseBook.barred, "[] if found and found[0].covers(subnet) else found", "[]"),
+        ),
+        without(
+            "W16: nor claims one",
+            blocks.test_an_address_inside_a_block_is_claimed_only_by_its_own_subnet,
+            Edit(Allocator._claim, "if lease is None and (barred :=", "if False and (barred :="),
+        ),
+        without(
+            "W16: two blocks never overlap",
+            blocks.test_no_block_is_made_inside_another,
+            Edit(Allocator._allocate_block, "whole(*within.range, size, barred)", "whole(*within.range, size)"),
+        ),
+        without(
+            "W16: no part of a block is donated",
+            blocks.test_no_part_of_a_block_is_given_away,
+            Edit(Donor._give_some, "pieces = difference(pieces, blocks)", "pass"),
+        ),
+        without(
+            "W16: nor granted to one who claims it",
+            blocks.test_no_part_of_a_block_is_given_away,
+            Edit(Donor._give_exactly, "blocks_within(*wanted)", "blocks_within(0, 0)"),
+        ),
         without(
             "S1: suspensions are durable",
             removal.test_s1_what_a_dead_peer_granted_and_was_learned_after_the_promise_is_not_possessed_nor_after_a_restart,
