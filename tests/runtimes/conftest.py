@@ -1,4 +1,4 @@
-"""Fixtures that make whole machines, each with what a container runtime needs."""
+"""Fixtures that make whole machines, each with a daemon and what a container runtime needs."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent.parent / "hosts"))
 
 from lab import Lab
-from machine import Machine, missing, powered
+from machine import Machine, missing
 
-MakeMachines = Callable[..., list[Machine]]
+MakeLab = Callable[..., Lab]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -26,14 +26,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture
-def make_machines(tmp_path: Path) -> Iterator[MakeMachines]:
-    """`make_machines(count, iprange)`: machines on one switch, switched on; gone when the test ends."""
+def make_lab(tmp_path: Path) -> Iterator[MakeLab]:
+    """`make_lab(machines, iprange)`: so many machines on one switch, switched on; gone when the test ends."""
     with ExitStack() as stack:
 
-        def make(count: int, iprange: str = "10.32.0.0/24") -> list[Machine]:
-            machines = Lab(tmp_path, count, iprange, Machine)
-            lab = stack.enter_context(machines)
-            stack.enter_context(powered(lab.hosts))
-            return lab.hosts
+        def make(machines: int, iprange: str = "10.32.0.0/24") -> Lab:
+            lab = stack.enter_context(Lab(tmp_path, machines, iprange, Machine))
+            for machine in lab.hosts:
+                stack.callback(machine.power_off)
+                machine.boot()
+            return lab
 
         yield make

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import tarfile
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -12,7 +13,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from lab import run, until
+from lab import RINGIPAM, until
 from machine import PLUGINS, Machine, Running
 
 BUSYBOX = Path("/bin/busybox")
@@ -68,6 +69,8 @@ def conflist(name: str = "ring", version: str = "1.0.0", ipam: dict[str, Any] | 
 def install(machine: Machine, *networks: dict[str, Any]) -> None:
     """The standard plugins, ours beside them, and these networks."""
     machine.run("sh", "-c", f"ln -sf {PLUGINS}/* /opt/cni/bin/")
+    directories = ("--bin-dir", "/opt/cni/bin", "--conf-dir", "/var/tmp/example-conf")
+    machine.run(*RINGIPAM, "cni", "install", *directories, "--socket", str(machine.socket))
     for network in networks:
         machine.write(f"/etc/cni/net.d/10-{network['name']}.conflist", json.dumps(network))
 
@@ -126,6 +129,12 @@ class Podman:
     def __call__(self, *arguments: str, check: bool = True) -> str:
         return self.machine.run("podman", *arguments, check=check).strip()
 
+    def fails(self, *arguments: str) -> tuple[int, str]:
+        """Exit status and standard error of a command that should not succeed."""
+        command = (*self.machine.inside, "podman", *arguments)
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        return done.returncode, done.stderr.strip()
+
     def options(self, name: str) -> tuple[str, ...]:
         known = ("--name", name, "--network", "ring", "--cgroup-parent", self.machine.cgroup)
         return (*known, "--cap-add", "NET_RAW")  # busybox pings over a raw socket
@@ -175,7 +184,7 @@ class Containerd:
 
     def launch(self) -> None:
         self.server = self.machine.start("containerd", log="log.containerd")
-        until("containerd answers", lambda: "Version" in self("version", check=False))
+        until("containerd answers", lambda: "Server" in self("version", check=False))
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
         assert self.server is not None
@@ -226,6 +235,3 @@ def _address(shown: str) -> str:
     """The address in the output of `ip -o addr`, or "" when there is none."""
     words = shown.split()
     return words[words.index("inet") + 1] if "inet" in words else ""
-
-
-__all__ = ["BUSYBOX", "Containerd", "Podman", "conflist", "install", "run"]

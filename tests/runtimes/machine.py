@@ -13,8 +13,7 @@ import signal
 import subprocess
 import time
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -92,6 +91,10 @@ class Machine(Host):
         self.power_off()
         self.boot()
 
+    def forget(self, path: str) -> None:
+        """Lose what a machine that is off wrote under this path."""
+        shutil.rmtree(self.disk / path)
+
     @property
     def cgroup(self) -> str:
         """The control group of everything that runtimes start here."""
@@ -115,6 +118,19 @@ class Machine(Host):
             process = subprocess.Popen([*self.inside, *command], stdout=out, stderr=out, stdin=subprocess.DEVNULL)
         self.entered.append(process)
         return Running(process)
+
+    def root(self, path: str) -> Path:
+        """A path of the machine as the outside sees it."""
+        return Path(f"/proc/{self.first_pid}/root{path}")
+
+    def pids_of(self, program: str) -> list[int]:
+        """The machine's processes that run this program, as it counts them itself."""
+        found = []
+        for entry in self.root("/proc").glob("[0-9]*/comm"):
+            with suppress(OSError):  # gone meanwhile
+                if entry.read_text().strip() == program[:15]:
+                    found.append(int(entry.parent.name))
+        return found
 
     def write(self, path: str, text: str) -> None:
         self.run("mkdir", "-p", str(Path(path).parent))
@@ -165,15 +181,3 @@ def missing(*programs: str) -> str:
 def _found(name: str) -> bool:
     plugin = name.removeprefix("cni:")
     return (PLUGINS / plugin).exists() if plugin != name else shutil.which(name) is not None
-
-
-@contextmanager
-def powered(machines: list[Machine]) -> Iterator[None]:
-    """These machines run, and are off afterwards."""
-    try:
-        for machine in machines:
-            machine.boot()
-        yield
-    finally:
-        for machine in machines:
-            machine.power_off()

@@ -1,0 +1,204 @@
+"""What a kubelet makes a runtime do: containerd's own CRI, asked as a kubelet asks (W1, W5, W9)."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+
+import grpc
+import pytest
+from cri import Kubelet, Pod
+from engines import Containerd, conflist, install
+from lab import Lab, assert_no_address_twice, leases_of, until
+from machine import Machine
+
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.needs("containerd", "ctr", "runc", "busybox", "nsenter", "unshare", "cni:bridge", "cni:loopback"),
+]
+
+WEB, DB = Pod("web-0", "6f0d3c1e-0001"), Pod("db-0", "6f0d3c1e-0002")
+
+
+@dataclass
+class Node:
+    """A host of a cluster: containerd, and a kubelet that talks to it."""
+
+    machine: Machine
+    containerd: Containerd
+    kubelet: Kubelet
+
+    def start(self) -> None:
+        self.containerd.launch()
+        self.kubelet = kubelet_of(self.machine)
+
+    def held(self) -> dict[str, str]:
+        """Sandbox id to address, as ringipam has it."""
+        return {lease["id"]: lease["address"] for lease in leases_of(self.machine)}
+
+    def held_is(self, expected: dict[str, str]) -> None:
+        until(f"held is {expected}, not {self.held()}", lambda: self.held() == expected)
+
+
+def kubelet_of(machine: Machine) -> Kubelet:
+    return Kubelet(str(machine.root("/run/containerd/containerd.sock")), machine.cgroup)
+
+
+@pytest.fixture
+def make_nodes(make_lab: Callable[..., Lab]) -> Iterator[Callable[..., list[Node]]]:
+    with ExitStack() as stack:
+
+        def make(count: int, iprange: str = "10.32.0.0/24", reap_after_s: str = "600") -> list[Node]:
+            lab = make_lab(count, iprange)
+            lab.launch_all("--reap-after", reap_after_s, *(["--init", f"consensus={count}"] if count > 1 else []))
+            return [node_on(machine, stack) for machine in lab.hosts]
+
+        yield make
+
+
+def node_on(machine: Machine, stack: ExitStack) -> Node:
+    install(machine, conflist())
+    containerd = Containerd(machine)
+    containerd.prepare()
+    containerd.launch()
+    containerd.import_pause()
+    node = Node(machine, containerd, kubelet_of(machine))
+    stack.callback(lambda: node.kubelet.close())
+    return node
+
+
+def refusal(node: Node, pod: Pod) -> str:
+    """Why the runtime would not make this pod's sandbox."""
+    with pytest.raises(grpc.RpcError) as refused:
+        node.kubelet.run_pod(pod)
+    return str(refused.value.details())
+
+
+def test_pods_of_two_nodes_reach_each_other_and_what_is_stopped_repeatedly_is_released_once(
+    make_nodes: Callable[..., list[Node]],
+) -> None:
+    one, two = make_nodes(2)
+
+    web, db = one.kubelet.run_pod(WEB), two.kubelet.run_pod(DB)
+
+    assert one.kubelet.network_is_ready()
+    assert one.held() == {web: one.kubelet.address_of(web)}
+    assert assert_no_address_twice([one.machine, two.machine]) == 2
+    ping = ("/bin/ping", "-c1", "-W1", two.kubelet.address_of(db))
+    exec_in_pod = ("--namespace", "k8s.io", "tasks", "exec", "--exec-id", "x", web, *ping)
+    until("a pod reaches the other", lambda: "1 packets received" in one.containerd(*exec_in_pod, check=False))
+
+    one.kubelet.stop_pod(web)
+    released = one.held()
+    heir = one.kubelet.run_pod(Pod("web-0", "6f0d3c1e-0003"))
+    one.kubelet.stop_pod(web)
+    one.kubelet.remove_pod(web)
+    one.kubelet.remove_pod(web)
+    assert released == {}
+    assert one.held() == {heir: one.kubelet.address_of(heir)}
+
+
+def test_a_pod_whose_namespace_vanished_is_released_when_it_is_stopped(make_nodes: Callable[..., list[Node]]) -> None:
+    (node,) = make_nodes(1)
+    web = node.kubelet.run_pod(WEB)
+    for path in node.machine.root("/run/netns").glob("cni-*"):
+        node.machine.run("ip", "netns", "del", path.name)
+
+    node.kubelet.stop_pod(web)
+
+    assert node.held() == {}
+    node.kubelet.remove_pod(web)
+
+
+def test_a_pod_stopped_while_the_daemon_is_down_is_released_and_one_asked_for_is_made_later(
+    make_nodes: Callable[..., list[Node]],
+) -> None:
+    (node,) = make_nodes(1)
+    web, db = node.kubelet.run_pod(WEB), node.kubelet.run_pod(DB)
+    address = node.kubelet.address_of(db)
+    node.machine.stop(signal.SIGKILL)
+
+    node.kubelet.stop_pod(web)
+    why = refusal(node, Pod("early", "6f0d3c1e-0004"))
+    node.machine.launch("--reap-after", "600")
+
+    assert "ringipam" in why
+    node.held_is({db: address})
+    assert node.kubelet.run_pod(Pod("early", "6f0d3c1e-0004", attempt=1)) in node.held()
+
+
+def test_a_node_without_addresses_says_so_and_makes_pods_again_when_one_is_released(
+    make_nodes: Callable[..., list[Node]],
+) -> None:
+    (node,) = make_nodes(1, "10.32.0.0/29")
+    pods = [Pod(f"p{n}", f"6f0d3c1e-1{n}") for n in range(6)]
+    sandboxes = [node.kubelet.run_pod(pod) for pod in pods]
+    late = Pod("late", "6f0d3c1e-0005")
+
+    assert "no free address in 10.32.0.0/29" in refusal(node, late)
+    assert len(node.held()) == 6
+    node.kubelet.stop_pod(sandboxes[0])
+
+    assert node.kubelet.run_pod(late) in node.held()
+
+
+def test_containerd_killed_while_a_pod_starts_and_before_it_is_stopped_leaks_nothing(
+    make_nodes: Callable[..., list[Node]],
+) -> None:
+    (node,) = make_nodes(1)
+    web = node.kubelet.run_pod(WEB)
+
+    node.containerd.stop(signal.SIGKILL)
+    node.start()
+
+    assert node.kubelet.sandboxes() == [web]
+    assert node.held() == {web: node.kubelet.address_of(web)}
+    node.kubelet.stop_pod(web)
+    assert node.held() == {}
+
+
+def test_after_a_reboot_the_kubelet_makes_its_pods_anew_and_nothing_else_is_held(
+    make_nodes: Callable[..., list[Node]],
+) -> None:
+    (node,) = make_nodes(1)
+    web, gone = node.kubelet.run_pod(WEB), node.kubelet.run_pod(DB)
+
+    node.machine.reboot()
+    node.machine.launch("--reap-after", "600")
+    node.start()
+
+    assert sorted(node.kubelet.sandboxes()) == sorted([web, gone])
+    for sandbox in (web, gone):
+        node.kubelet.stop_pod(sandbox)
+    again = node.kubelet.run_pod(Pod(WEB.name, WEB.uid, attempt=1))
+    for sandbox in (web, gone):
+        node.kubelet.remove_pod(sandbox)
+    assert node.held() == {again: node.kubelet.address_of(again)}
+
+
+def test_pods_that_no_runtime_remembers_after_a_reboot_are_reaped(make_nodes: Callable[..., list[Node]]) -> None:
+    (node,) = make_nodes(1)
+    node.kubelet.run_pod(WEB)
+
+    node.machine.power_off()
+    node.machine.forget("var/lib/containerd")
+    node.machine.boot()
+    node.machine.launch("--reap-after", "2")
+
+    node.held_is({})
+
+
+def test_a_node_is_not_ready_before_the_plugin_is_configured(make_lab: Callable[..., Lab]) -> None:
+    machine = make_lab(1).hosts[0]
+    machine.launch()
+    containerd = Containerd(machine)
+    containerd.prepare()
+    containerd.launch()
+    with closing(kubelet_of(machine)) as kubelet:
+        assert not kubelet.network_is_ready()
+
+        install(machine, conflist())
+
+        until("the node is ready", kubelet.network_is_ready)
