@@ -27,7 +27,7 @@ LOG_FORMATS = ("text", "json")
 
 GROUP_NUMBER_MAX = (1 << 32) - 2
 PATHS = (
-    *("data_dir", "socket", "password_file", "ca", "cert", "key"),
+    *("data_dir", "socket", "password_file", "ca", "cert", "key", "cni_dir"),
     *("http_token_file", "http_cert", "http_key", "http_ca"),
 )
 """The settings that are paths."""
@@ -171,6 +171,10 @@ class Config:
     """Of the lines on standard error: one of `LOG_FORMATS`."""
     quarantine_s: float = 30.0
     """How long a freed address rests before it is issued again, if others are free."""
+    cni_dir: Path | None = None
+    """Where the CNI program leaves releases that the daemon cannot be told of; None: `cni` in `data_dir`."""
+    reap_after_s: float = 300.0
+    """How long container runtimes have after a start to ask again for the addresses of before a reboot."""
 
     def __post_init__(self) -> None:
         for name in PATHS:
@@ -194,6 +198,8 @@ class Config:
             raise RequestError(f"--log-format is {' or '.join(LOG_FORMATS)}, not {self.log_format!r}")
         if not 0 <= self.quarantine_s <= 86_400:
             raise RequestError(f"quarantine_s is 0 to 86400 seconds, not {self.quarantine_s}")
+        if not 0 <= self.reap_after_s <= 86_400:
+            raise RequestError(f"--reap-after is 0 to 86400 seconds, not {self.reap_after_s}")
 
     def _check_ranges(self) -> None:
         universe = self.universe
@@ -268,6 +274,10 @@ class Config:
         return int(mode or ("0600" if group is None else "0660"), 8), group
 
     @property
+    def cni_directory(self) -> Path:
+        return self.cni_dir if self.cni_dir is not None else self.data_dir / "cni"
+
+    @property
     def has_credentials(self) -> bool:
         return self.password_file is not None or self.ca is not None
 
@@ -336,7 +346,7 @@ def _check_setting(path: Path, key: str, value: object) -> None:
         wanted = "a list of strings"
     elif key == "insecure":
         good, wanted = isinstance(value, bool), "true or false"
-    elif key == "quarantine_s":
+    elif key in ("quarantine_s", "reap_after_s"):
         good = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e9
         wanted = "a number of seconds"
     else:

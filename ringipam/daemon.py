@@ -12,6 +12,7 @@ import trio
 from ringipam.config import Config
 from ringipam.core.events import Show
 from ringipam.errors import RingIpamError
+from ringipam.integrations.cni.service import open_cni
 from ringipam.journal import WINDOW_S, Journal, open_journal
 from ringipam.runtime.node import Node, open_node
 from ringipam.runtime.rotation import LOOK_S, Rotated
@@ -67,16 +68,20 @@ async def _open_doors(config: Config, node: Node) -> AsyncIterator[None]:
     """The API of `node`, and who may use it: read anew when its files change."""
     rotated = Rotated("the credentials of --http", access.files(config), lambda _: access.read_access(config))
     node.notices.append(lambda: [*access.notice(config), *filter(None, [rotated.problem])])
-    surface = open_surface(
-        node,
-        config.socket,
-        config.http,
-        config.default_subnet,
-        release(),
-        permissions=config.socket_permissions,
-        access=lambda: rotated.current,
-    )
-    async with trio.open_nursery() as nursery, surface:
+    async with (
+        trio.open_nursery() as nursery,
+        open_cni(config, node) as cni,
+        open_surface(
+            node,
+            config.socket,
+            config.http,
+            config.default_subnet,
+            release(),
+            permissions=config.socket_permissions,
+            access=lambda: rotated.current,
+            more=cni,
+        ),
+    ):
         if access.files(config):
             nursery.start_soon(_keep_looking, rotated)
         yield

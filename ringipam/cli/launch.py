@@ -41,6 +41,7 @@ def add_commands(commands: Commands[argparse.ArgumentParser]) -> None:
         ("--cert", "FILE", "this host's certificate"),
         ("--key", "FILE", "its private key"),
         ("--log-format", "FORMAT", "of the lines on standard error: text, or json for an object a line"),
+        ("--cni-dir", "DIR", "where the CNI program leaves releases while the daemon is down (cni in --data-dir)"),
         ("--config", "FILE", "settings in TOML under the names of these options; options given here come first"),
     ):
         parser.add_argument(flag, metavar=metavar, help=text)
@@ -51,6 +52,13 @@ def add_commands(commands: Commands[argparse.ArgumentParser]) -> None:
         "--on-restart",
         choices=("trust", "verify"),
         help="verify: issue nothing before one other host has confirmed that the data here is current (trust)",
+    )
+    parser.add_argument(
+        "--reap-after",
+        dest="reap_after_s",
+        metavar="S",
+        type=float,
+        help="after a reboot, how long runtimes have to start containers again with their addresses (300)",
     )
     parser.add_argument("--insecure", action="store_true", help="let anybody on the network be a peer")
 

@@ -138,7 +138,7 @@ class Leaving:
             missing.append(f"{name_of(peer)}{far}")
         if missing:
             return f"the consent of {', '.join(missing)}"
-        if self._removals.bound or state.suspended.size:
+        if self._removals.pledges.bound or state.suspended.size:
             return "the end of a removal"
         if state.conflicts:
             return "what is in doubt to be resolved: see `ringipam conflicts`"
@@ -164,7 +164,7 @@ class Leaving:
         if not self._missing(going):
             self._bequeath(going)
             # Who is bound to a removal has shown its view, and must be there until that is over.
-            if not self._missing(going) and not self._owned() and not self._removals.bound:
+            if not self._missing(going) and not self._owned() and not self._removals.pledges.bound:
                 self._gone(going)
                 return
         if self._state.now >= going.ask_ms:

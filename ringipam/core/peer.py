@@ -45,6 +45,7 @@ from ringipam.core.leaving import Leaving
 from ringipam.core.links import Links
 from ringipam.core.listing import Listings
 from ringipam.core.naming import ambiguous, matching
+from ringipam.core.pledges import Pledges
 from ringipam.core.removal import Removals
 from ringipam.core.rng import Rng
 from ringipam.core.routing import Router
@@ -115,7 +116,8 @@ class Peer:
         self._donor = Donor(state, self._router)
         self._spreading = Spreading(state, self._links, self._router)
         self._listings = Listings(state, self._router)
-        self._removals = Removals(state, self._links, self._router, stored)
+        self._pledges = Pledges(state, self._links, self._router)
+        self._removals = Removals(state, self._router, self._pledges, stored)
         self._leaving = Leaving(state, self._router, self._allocator, self._donor, self._removals)
         self._disputes = Disputes(state, self._links, self._router, self._searches)
         self._views = Views(state, self._links, self._election, self._allocator, self._leaving, self._disputes)
@@ -352,11 +354,11 @@ class Peer:
             Members: self._spreading.members,
             Recall: self._spreading.recalled,
             Rival: self._spreading.rivalled,
-            AskRemoval: self._removals.asked,
+            AskRemoval: self._pledges.asked,
             PromiseRemoval: self._removals.promised,
             DenyRemoval: self._removals.denied,
             QueryRound: self._removals.queried,
-            RoundOver: self._removals.over,
+            RoundOver: self._pledges.over,
             Depart: self._leaving.departed,
             Farewell: self._leaving.said,
             Dispute: self._disputes.raised,

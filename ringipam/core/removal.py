@@ -1,21 +1,21 @@
 """Removal of dead peers: a coordinator asks every live member for a promise and its view, then takes over what is left.
 
-Both roles live here. The rules are those of docs/design.md, "Leaving and removal", and safety.md S1 and S8 to S10; they
-were explored state by state on models, and are explored over this code by `python -m sim explore`.
+What a member does about it is in ringipam.core.pledges. The rules are those of docs/design.md, "Leaving and removal",
+and safety.md S1 and S8 to S10; they were explored state by state on models, and are explored over this code by
+`python -m sim explore`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from hashlib import blake2b
 
 from ringipam.address import Range
 from ringipam.claim import Claim, Segment
-from ringipam.core.durable import DropPledge, DropRound, Pledge, PutPledge, PutRound, Round, Stored
+from ringipam.core.durable import DropRound, Pledge, PutRound, Round, Stored
 from ringipam.core.events import RemovePeers
-from ringipam.core.links import Links
 from ringipam.core.naming import resolved
+from ringipam.core.pledges import TOLD_MAX, WINDOW_MAX, Pledges
 from ringipam.core.routing import Router
 from ringipam.core.settings import NEVER, name_of
 from ringipam.core.state import EPOCH_JUMP_MAX, State, check_ranges
@@ -23,8 +23,6 @@ from ringipam.errors import FencedError, NotReadyError, PeerError, RequestError,
 from ringipam.messages import (
     AskRemoval,
     DenyRemoval,
-    Health,
-    Member,
     PromiseRemoval,
     QueryRound,
     RoundOver,
@@ -34,20 +32,12 @@ from ringipam.ring.intervals import Intervals
 
 ASK_MS = 500
 """Between two times that a member is asked."""
-QUERY_MS = 2_000
-"""Between two times that a bound member asks what became of the round."""
 PAUSE_MS = 2_000
 """A coordinator that gave way to another waits so long, and a random part more."""
 ALIVE_WAIT_MS = 6_000
 """It takes so long to notice that a host was stopped; one that still seems to be alive then is not removed."""
 FORCE_WAIT_MS = 3_000
 """How long a forced removal waits for those that seem to be reachable."""
-WINDOW_MAX = 2_000
-"""Ranges in one round; a larger view takes several rounds, each over a part of the universe."""
-TOLD_MAX = 10_000
-TARGETS_MAX = 1_000
-HEARD_MS = 10_000
-"""Whoever probed or answered within that time is alive, linked or not."""
 
 
 @dataclass(slots=True)
@@ -101,15 +91,15 @@ class _Open:
 
 
 class Removals:
-    def __init__(self, state: State, links: Links, router: Router, stored: Stored) -> None:
+    def __init__(self, state: State, router: Router, pledges: Pledges, stored: Stored) -> None:
         self._state = state
-        self._links = links
+        self.pledges = pledges
+        pledges.give_way = self._give_way
         self._router = router
         self._rounds = dict(stored.rounds)
         self._open: _Open | None = None
         self._wishes: list[_Wish] = []
         self._pause_ms = 0
-        self._query_ms = 0
         self._rivals: set[str] = set()
         self._basis_of: tuple[int, int, tuple[str, ...]] | None = None
         self._found: list[Segment] = []
@@ -123,11 +113,6 @@ class Removals:
     def coordinating(self) -> tuple[str, ...]:
         """Whom this peer is about to remove."""
         return self._open.targets if self._open else ()
-
-    @property
-    def bound(self) -> bool:
-        """Whether a round of somebody who is still there counts on this peer's promise."""
-        return any(not self._state.members.gone(coordinator) for coordinator in self._state.pledges)
 
     # ── operators ────────────────────────────────────────────────────────────────────────────────
 
@@ -168,7 +153,7 @@ class Removals:
         state = self._state
         assert state.ring is not None
         electorate = self._electorate(targets)
-        owned = sum(s.end - s.start for s in state.ring.segments() if self._out(s.claim.owner, targets))
+        owned = sum(s.end - s.start for s in state.ring.segments() if self.pledges.out(s.claim.owner, targets))
         return {
             "would_remove": list(targets),
             "would_take": owned,
@@ -180,10 +165,6 @@ class Removals:
         self._wishes = [wish for wish in self._wishes if wish.request != request]
 
     # ── who is concerned ─────────────────────────────────────────────────────────────────────────
-
-    def _out(self, peer: str, targets: Sequence[str]) -> bool:
-        """Whether `peer` is to go, or has gone before: removal may have to be repeated (safety.md S10)."""
-        return peer in targets or self._state.members.gone(peer)
 
     def _electorate(self, targets: Sequence[str]) -> list[str]:
         """Who must answer: every other member, the closure of all member lists as they come in."""
@@ -202,42 +183,27 @@ class Removals:
             self._found = [
                 segment
                 for segment in state.ring.segments()
-                if self._out(segment.claim.owner, targets) or self._out(segment.claim.writer, targets)
+                if self.pledges.out(segment.claim.owner, targets) or self.pledges.out(segment.claim.writer, targets)
             ]
         return self._found
-
-    def _hash(self, targets: Sequence[str]) -> bytes:
-        known = sorted({*self._state.members.others(), self._state.me}.difference(targets))
-        return blake2b("\n".join(known).encode(), digest_size=8).digest()
 
     # ── coordinator ──────────────────────────────────────────────────────────────────────────────
 
     @property
     def deadline(self) -> int:
-        state = self._state
         due = min((wish.due_ms for wish in self._wishes), default=NEVER)
         if self._open is not None:
             due = min(due, self._open.ask_ms)
         elif self._wishes:
             due = min(due, self._pause_ms)
-        if any(coordinator != state.me for coordinator in state.pledges):
-            due = min(due, self._query_ms)
-        return due
+        return min(due, self.pledges.deadline)
 
     def tick(self) -> None:
         state = self._state
         for wish in [wish for wish in self._wishes if wish.due_ms <= state.now]:
             self._wishes.remove(wish)
             state.reply(wish.request, self._too_late(wish))
-        if state.now >= self._query_ms:
-            self._query_ms = state.now + QUERY_MS
-            for coordinator, pledge in list(state.pledges.items()):
-                if coordinator == state.me:
-                    continue
-                if state.members.gone(coordinator):
-                    self._amnesty(coordinator, pledge)
-                else:
-                    self._router.send(coordinator, QueryRound(pledge.epoch))
+        self.pledges.tick()
         self._advance()
 
     def _advance(self) -> None:
@@ -285,7 +251,7 @@ class Removals:
 
     def _begin(self, wish: _Wish) -> None:
         state = self._state
-        bound = self._bound(state.me, wish.targets)
+        bound = self.pledges.other(state.me, wish.targets)
         alive = self._alive(wish)
         if alive and state.now >= wish.alive_ms:
             self._wishes.remove(wish)
@@ -304,7 +270,7 @@ class Removals:
         )
         self._rounds[epoch] = Round(wish.targets, False, ())
         state.change(PutRound(epoch, self._rounds[epoch]))
-        self._pledge(state.me, Pledge(epoch, wish.targets))
+        self.pledges.make(state.me, Pledge(epoch, wish.targets))
         self._press(self._open)
         self._conclude(self._open)
 
@@ -336,7 +302,7 @@ class Removals:
                         open_.since,
                         open_.until,
                         tuple(wanted),
-                        self._hash(open_.targets),
+                        self.pledges.electorate(open_.targets),
                     ),
                 )
 
@@ -399,8 +365,7 @@ class Removals:
             open_.denied[member] = f"is bound to the removal that {name_of(denial.coordinator)} coordinates"
             # Two rounds at once: the one with the lower priority gives way, lest both wait for ever (S9).
             if denial.coordinator < state.me and state.members.reachable(denial.coordinator):
-                self._abort(f"{denial.coordinator} coordinates another removal")
-                self._pause_ms = state.now + PAUSE_MS + state.rng.below(PAUSE_MS)
+                self._give_way(denial.coordinator)
         elif denial.reason:
             open_.denied[member] = denial.reason
         elif open_.epoch <= denial.seen <= state.epoch + EPOCH_JUMP_MAX:
@@ -437,8 +402,8 @@ class Removals:
         state.change(PutRound(open_.epoch, self._rounds[open_.epoch]))
         state.join(taken, state.me)
         self._doubt(open_, ranges)
-        self._bury(open_.targets)
-        self._unpledge(state.me)
+        self.pledges.bury(open_.targets)
+        self.pledges.end(state.me)
         size = sum(found.size for found in ranges)
         for wish in self._wishes:
             if wish.targets == open_.targets:
@@ -448,8 +413,7 @@ class Removals:
                 wish.without = tuple(dict.fromkeys((*wish.without, *missing)))
         names = ", ".join(open_.targets)
         state.log("warning", f"removed {names} in epoch {open_.epoch} and took over {size} addresses")
-        for peer in self._electorate(()):
-            self._router.send(peer, self._outcome(open_.epoch))
+        self._announce(open_.epoch, self._electorate(()))
 
     def _doubt(self, open_: _Open, taken: Sequence[Range]) -> None:
         """What a member leases of it is in doubt until it has claimed that: a host that rejoined kept its leases."""
@@ -466,7 +430,7 @@ class Removals:
         owner = segment.claim.owner
         left = Intervals()
         left.add(segment.start, segment.end)
-        if self._out(owner, open_.targets):
+        if self.pledges.out(owner, open_.targets):
             return list(left)
         if owner == self._state.me:
             held = self._state.kept(segment.start, segment.end)
@@ -478,15 +442,12 @@ class Removals:
             left.discard(start, end)
         return list(left)
 
-    def _bury(self, targets: Sequence[str]) -> None:
+    def _give_way(self, coordinator: str) -> None:
+        """To another round, which goes first."""
         state = self._state
-        for peer in targets:
-            known = state.members.get(peer) or Member(peer, "", 0, Health.DEAD, 0)
-            state.learn([known._replace(health=Health.DEAD, standing=Standing.REMOVED)], state.me)
-        # What was promised to one who is gone now holds as long as it keeps somebody fenced off who is not.
-        for coordinator, pledge in list(state.pledges.items()):
-            if state.members.gone(coordinator) and all(map(state.members.gone, pledge.targets)):
-                self._unpledge(coordinator)
+        self._abort(f"{coordinator} coordinates another removal")
+        self._pause_ms = state.now + PAUSE_MS + state.rng.below(PAUSE_MS)
+        self._rivals.add(coordinator)
 
     def _abort(self, reason: str) -> None:
         """Durable before it is announced, and nothing is ever written in that round (safety.md S9)."""
@@ -494,13 +455,16 @@ class Removals:
         open_, self._open = self._open, None
         self._drop(open_.epoch)
         self._state.log("info", f"gave up the removal of {', '.join(open_.targets)} in epoch {open_.epoch}: {reason}")
-        for peer in self._electorate(open_.targets):
-            self._router.send(peer, self._outcome(open_.epoch))
+        self._announce(open_.epoch, self._electorate(open_.targets))
+
+    def _announce(self, epoch: int, peers: Sequence[str]) -> None:
+        for peer in peers:
+            self._router.send(peer, self._outcome(epoch))
 
     def _drop(self, epoch: int) -> None:
         del self._rounds[epoch]
         self._state.change(DropRound(epoch))
-        self._unpledge(self._state.me)
+        self.pledges.end(self._state.me)
 
     def _outcome(self, epoch: int) -> RoundOver:
         """What became of a round of this peer's: what is not on record as done was aborted."""
@@ -540,139 +504,3 @@ class Removals:
         return RequestTimeoutError(
             f"{names} could not be removed within {wish.timeout_ms / 1000:g} s: {'; '.join(found) or 'try again'}"
         )
-
-    # ── member ───────────────────────────────────────────────────────────────────────────────────
-
-    def asked(self, coordinator: str, ask: AskRemoval) -> None:
-        """Promise, durably, and show the view; or say why not."""
-        state = self._state
-        if ask.epoch > state.epoch + EPOCH_JUMP_MAX or len(ask.targets) > TARGETS_MAX:
-            raise PeerError(f"{coordinator} asks for a removal beyond all reason")
-        if coordinator not in state.members or state.members.gone(coordinator) or state.me in ask.targets:
-            return
-        before = state.pledges.get(coordinator)
-        if before is not None and before.epoch < ask.epoch:
-            # What became of that one is to be known before its promise is given up for another.
-            self._router.send(coordinator, QueryRound(before.epoch))
-            return
-        denial = self._objection(coordinator, ask)
-        if denial is not None:
-            self._router.send(coordinator, denial)
-            return
-        self._pledge(coordinator, Pledge(ask.epoch, ask.targets))
-        self._router.send(coordinator, self._view(ask))
-
-    def _objection(self, coordinator: str, ask: AskRemoval) -> DenyRemoval | None:
-        state = self._state
-        if state.hold:
-            # Its view may be one it has lost (safety.md S23).
-            return DenyRemoval(ask.epoch, 0, "", f"takes no part: {state.hold}")
-        links, gone = self._links, state.members.gone
-        linked = [name_of(peer) for peer in ask.targets if links.link_to(peer) is not None and not gone(peer)]
-        if linked and not ask.force:
-            return DenyRemoval(ask.epoch, 0, "", f"is linked to {', '.join(linked)}, so that is alive")
-        if state.pledges.get(coordinator) == Pledge(ask.epoch, ask.targets):
-            # Asked again: what was promised holds, unless a takeover above it has been seen meanwhile.
-            return DenyRemoval(ask.epoch, state.epoch, "", "") if state.epoch > ask.epoch else None
-        bound = self._bound(coordinator, ask.targets)
-        if bound == state.me and coordinator < state.me:
-            self._abort(f"{coordinator} coordinates another removal")
-            self._pause_ms = state.now + PAUSE_MS + state.rng.below(PAUSE_MS)
-            self._rivals.add(coordinator)
-            bound = self._bound(coordinator, ask.targets)
-        if bound:
-            return DenyRemoval(ask.epoch, 0, bound, "")
-        if ask.epoch <= state.epoch:
-            return DenyRemoval(ask.epoch, state.epoch, "", "")
-        return None
-
-    def _bound(self, coordinator: str, targets: Sequence[str]) -> str:
-        """To whom else this peer is bound, and may not promise: one round at a time (safety.md S9).
-
-        A coordinator that is itself to be removed, or was, binds nobody to its round.
-        """
-        for other in self._state.pledges:
-            if other != coordinator and not self._out(other, targets):
-                return other
-        return ""
-
-    def _pledge(self, coordinator: str, pledge: Pledge) -> None:
-        state = self._state
-        state.raise_epoch(pledge.epoch)
-        if state.pledges.get(coordinator) != pledge:
-            state.pledges[coordinator] = pledge
-            state.change(PutPledge(coordinator, pledge))
-
-    def _unpledge(self, coordinator: str) -> None:
-        """Bound no longer. Whoever is not gone is fenced off no longer, and what it wrote is possessed after all."""
-        state = self._state
-        if state.pledges.pop(coordinator, None) is None:
-            return
-        state.change(DropPledge(coordinator))
-        self._relent()
-
-    def _amnesty(self, coordinator: str, pledge: Pledge) -> None:
-        """A coordinator that has gone tells nobody what became of its round, so its targets stay fenced off: it may
-        have taken over what they owned, and nobody saw it (S10). But who is seen alive was not dead then either.
-        """
-        state = self._state
-        heard = state.heard_ms
-        left = tuple(
-            peer
-            for peer in pledge.targets
-            if self._links.link_to(peer) is None and heard.get(peer, 0) < state.now - HEARD_MS
-        )
-        if all(map(state.members.gone, left)):
-            self._unpledge(coordinator)  # their tombstones fence them off
-            return
-        if left == pledge.targets:
-            return
-        self._pledge(coordinator, Pledge(pledge.epoch, left))
-        self._relent()
-
-    def _relent(self) -> None:
-        """Possess what was written by those who are fenced off no longer."""
-        state = self._state
-        if state.ring is None:
-            return
-        for start, end in list(state.suspended):
-            for segment in list(state.ring.segments(start, end)):
-                if not state.fences(segment.claim.writer):
-                    state.suspend(segment.start, segment.end, on=False)
-                    state.regain(segment.start, segment.end)
-
-    def _view(self, ask: AskRemoval) -> PromiseRemoval:
-        state = self._state
-        assert state.ring is not None
-        wanted = Intervals()
-        for start, end in ask.ranges:
-            wanted.add(max(start, ask.since), min(end, ask.until))
-        told: list[Segment] = []
-        until = ask.until
-        for segment in state.ring.segments(ask.since):
-            if segment.start >= until:
-                break
-            names = self._out(segment.claim.owner, ask.targets) or self._out(segment.claim.writer, ask.targets)
-            pieces = [segment] if names else [segment._replace(start=s, end=e) for s, e in wanted.within(*segment[:2])]
-            if len(told) >= 2 * WINDOW_MAX:
-                until = segment.start
-                break
-            told += pieces
-        possessed = [piece for start, end in wanted if start < until for piece in state.kept(start, min(end, until))]
-        same = self._hash(ask.targets) == ask.electorate
-        members = () if same else tuple(state.members.others())
-        ranges = tuple(Range(start, min(end, until)) for start, end in wanted if start < until)
-        leased = state.leased_elsewhere(ask.since, until)[:TOLD_MAX]
-        return PromiseRemoval(ask.epoch, until, ranges, tuple(told), tuple(possessed), members, leased)
-
-    def over(self, coordinator: str, message: RoundOver) -> None:
-        """Unbind: after joining the takeover, or because there will be none (safety.md S9)."""
-        state = self._state
-        state.check(message.segments)
-        pledge = state.pledges.get(coordinator)
-        if pledge is None or pledge.epoch != message.epoch:
-            return
-        if message.done:
-            state.join(message.segments, coordinator)
-            self._bury(pledge.targets)
-        self._unpledge(coordinator)

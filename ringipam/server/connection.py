@@ -11,9 +11,11 @@ import logging
 import math
 import socket
 import ssl
+import struct
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -36,7 +38,22 @@ NEAR = ("", "127.0.0.1", "::/64")
 
 Handler = Callable[[Request], Awaitable[Response]]
 
+_client: ContextVar[socket.socket | None] = ContextVar("client", default=None)
+"""The connection that the running task serves."""
+
 _log = logging.getLogger(__name__)
+
+
+def caller_process() -> int:
+    """For a handler: which process connected, as numbered here.
+
+    0 if it is not seen from here (in a process namespace that is not inside this one's), or not on this host.
+    """
+    sock = _client.get()
+    if sock is None or sock.family is not socket.AF_UNIX:
+        return 0
+    credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    return int(struct.unpack("3i", credentials)[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +123,7 @@ class Server:
 
     async def _serve_one(self, connection: _Connection, places: Counter[str], place: str) -> None:
         self._hangups.watch(connection.sock, connection.scope.cancel)
+        _client.set(connection.sock)
         try:
             await connection.serve()
         except OSError:

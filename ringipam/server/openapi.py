@@ -164,6 +164,8 @@ def _operation(route: Route) -> Schema:
         "parameters": [*map(_path_parameter, re.findall(r"{(\w+)}", route.path)), *map(_query_parameter, route.query)],
         "responses": {**answers, "default": _refusal(route)},
     }
+    if route.raw:
+        operation["requestBody"] = {"required": True, "content": {"application/octet-stream": {}}}
     if route.body:
         operation["requestBody"] = _body(route.body)
     return operation
@@ -177,6 +179,8 @@ def _answer(status: int, what: str) -> Schema:
 
 
 def _refusal(route: Route) -> Schema:
+    if route.raw:
+        return {"description": "Why not, in the caller's own protocol.", "content": {"application/json": {}}}
     if route.lenient:
         return {"description": "Why not, in one line.", "content": {"text/plain": {}}}
     return {"description": "Why not.", "content": _json({"$ref": "#/components/schemas/Error"})}

@@ -23,8 +23,9 @@ from ringipam.store import schema
 from ringipam.store.directory import DATABASE, LOG, MARKER, Directory, sync_directory
 from ringipam.store.inspection import Inspection, look_over
 from ringipam.store.rows import Fault
-from ringipam.store.statements import COLUMNS, statements
+from ringipam.store.statements import COLUMNS
 from ringipam.store.store import connect
+from ringipam.store.transaction import write
 
 ROUNDS_MAX = 100
 """Mending one thing may show another; it comes to an end all the same."""
@@ -169,9 +170,7 @@ def _drop_lines(numbers: list[int], db: sqlite3.Connection) -> None:
 
 def _commit(family: int, changes: tuple[Change, ...], db: sqlite3.Connection) -> None:
     db.execute("BEGIN IMMEDIATE")
-    for change in changes:
-        for statement, rows in statements(change, family):
-            db.executemany(statement, rows)
+    write(db, changes, family)
     db.execute("COMMIT")
 
 

@@ -62,10 +62,31 @@ COLUMNS = {
 }
 """The tables that make up the state, and how many values a row has besides its checksum."""
 
+KEYS = {
+    "meta": "key",
+    "tokens": "first",
+    "leases": "lease",
+    "peers": "peer",
+    "paxos": "the_only",
+    "answered": "asker",
+    "quarantine": "first",
+    "boots": "nonce",
+    "published": "number",
+    "points": "peer",
+    "pledges": "coordinator",
+    "rounds": "epoch",
+    "suspended": "first",
+}
+"""Of the tables whose key is their first column."""
+
 _PUT = {
     table: f"INSERT OR REPLACE INTO {table} VALUES ({', '.join('?' * columns)}, ?)"
     for table, columns in COLUMNS.items()
 }
+_DROP = {table: f"DELETE FROM {table} WHERE {key} = ?" for table, key in KEYS.items()}
+PUTS = {_PUT[table]: table for table in KEYS}
+DROPS = {statement: table for table, statement in _DROP.items()}
+"""Which table a statement puts rows into, or drops rows from, by key; all others are of their own kind."""
 _VALUES = "number, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9"
 _RECORD = f"""INSERT INTO history SELECT {_VALUES}, {SQL_NAME}('history', {_VALUES}) FROM
     (SELECT coalesce(max(number), 0) + 1 AS number FROM history)"""
@@ -93,7 +114,7 @@ def _put_meta(change: PutMeta, family: int) -> Iterator[Part]:
 
 
 def _put_tokens(change: PutTokens, family: int) -> Iterator[Part]:
-    yield _drop("tokens", "first", (_text(family, first) for first in change.removed))
+    yield _drop("tokens", (_text(family, first) for first in change.removed))
     yield _put("tokens", ((_text(family, first), *claim) for first, claim in change.put))
 
 
@@ -102,11 +123,11 @@ def _put_lease(change: PutLease, family: int) -> Iterator[Part]:
 
 
 def _drop_lease(change: DropLease, family: int) -> Iterator[Part]:
-    yield _drop("leases", "lease", [change.lease])
+    yield _drop("leases", [change.lease])
 
 
 def _rests(change: Rows, family: int) -> Iterator[Part]:
-    yield _drop("quarantine", "first", (_text(family, first) for first in change.dropped))
+    yield _drop("quarantine", (_text(family, first) for first in change.dropped))
     yield _put("quarantine", ((*_ends(family, first, end), until) for first, end, until in change.put))
 
 
@@ -138,7 +159,7 @@ def _put_boot(change: PutBoot, family: int) -> Iterator[Part]:
 
 
 def _put_published(change: PutPublished, family: int) -> Iterator[Part]:
-    yield _drop("published", "number", change.dropped)
+    yield _drop("published", change.dropped)
     yield _put("published", [(change.number, change.head)])
 
 
@@ -151,7 +172,7 @@ def _put_pledge(change: PutPledge, family: int) -> Iterator[Part]:
 
 
 def _drop_pledge(change: DropPledge, family: int) -> Iterator[Part]:
-    yield _drop("pledges", "coordinator", [change.coordinator])
+    yield _drop("pledges", [change.coordinator])
 
 
 def _put_round(change: PutRound, family: int) -> Iterator[Part]:
@@ -161,11 +182,11 @@ def _put_round(change: PutRound, family: int) -> Iterator[Part]:
 
 
 def _drop_round(change: DropRound, family: int) -> Iterator[Part]:
-    yield _drop("rounds", "epoch", [change.epoch])
+    yield _drop("rounds", [change.epoch])
 
 
 def _suspensions(change: Suspensions, family: int) -> Iterator[Part]:
-    yield _drop("suspended", "first", (_text(family, first) for first in change.dropped))
+    yield _drop("suspended", (_text(family, first) for first in change.dropped))
     yield _put("suspended", (_ends(family, *part) for part in change.put))
 
 
@@ -225,8 +246,8 @@ def _put(table: str, rows: Iterable[Row]) -> Part:
     return _PUT[table], [(*row, row_sum(table, row)) for row in rows]
 
 
-def _drop(table: str, key: str, values: Iterable[str | int]) -> Part:
-    return f"DELETE FROM {table} WHERE {key} = ?", [(value,) for value in values]
+def _drop(table: str, values: Iterable[str | int]) -> Part:
+    return _DROP[table], [(value,) for value in values]
 
 
 def _text(family: int, address: int) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from itertools import groupby
 from pathlib import Path
 
 from ringipam.core.durable import Change, Stored
@@ -17,7 +16,7 @@ from ringipam.errors import StoreError
 from ringipam.store import schema
 from ringipam.store.directory import Directory, begin_anew
 from ringipam.store.rows import Row, read_all
-from ringipam.store.statements import statements
+from ringipam.store.transaction import write
 
 BUSY_S = 2.0
 """How long to wait for somebody who writes to the database with a shell."""
@@ -82,7 +81,7 @@ class Store:
         db, self._examined = self._connection(), None
         try:
             db.execute("BEGIN IMMEDIATE")
-            _write(db, changes, self._family)
+            write(db, changes, self._family)
             db.execute("COMMIT")
         except BaseException as error:
             self._disconnect()  # which rolls back; nobody may use this connection again
@@ -197,14 +196,3 @@ def connect(path: Path, mode: str) -> sqlite3.Connection:
 
 def _rows(db: sqlite3.Connection, table: str) -> Iterator[Row]:
     return db.execute(f"SELECT * FROM {table}")
-
-
-def _write(db: sqlite3.Connection, changes: Sequence[Change], family: int) -> None:
-    """Run the statements of `changes` in order, neighbours that are alike together."""
-    parts = (part for change in changes for part in statements(change, family) if part[1])
-    for statement, alike in groupby(parts, key=lambda part: part[0]):
-        rows = [row for _, some in alike for row in some]
-        if len(rows) == 1:
-            db.execute(statement, rows[0])
-        else:
-            db.executemany(statement, rows)

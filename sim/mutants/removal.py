@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ringipam.core.donor import Donor
 from ringipam.core.leaving import Leaving
+from ringipam.core.pledges import Pledges
 from ringipam.core.removal import Removals
 from ringipam.core.state import State
 from sim.mutants.mutant import Edit, Explored, Mutant
@@ -34,8 +35,8 @@ MUTANTS = (
         _BY,
         (
             Edit(Removals._begin, "state.epoch + 1", "1 + max(claim.epoch for _, claim in state.ring.tokens())"),
-            Edit(Removals._objection, "if ask.epoch <= state.epoch:", "if False:"),
-            Edit(Removals._objection, "if state.epoch > ask.epoch else None", "if False else None"),
+            Edit(Pledges._objection, "if ask.epoch <= state.epoch:", "if False:"),
+            Edit(Pledges._objection, "if state.epoch > ask.epoch else None", "if False else None"),
         ),
         explored=Explored("removal-upon-removal", 14, "a conflict was recorded"),
     ),
@@ -44,7 +45,7 @@ MUTANTS = (
         "S9",
         "A member promises one round after the other, whoever it is bound to.",
         _BY,
-        (Edit(Removals._bound, "return other", "continue"),),
+        (Edit(Pledges.other, "return other", "continue"),),
         explored=Explored("removal", 10, "both possess"),
     ),
     Mutant(
@@ -76,7 +77,7 @@ MUTANTS = (
         "S9",
         "Members are bound no longer when they hear that a round was done, before they have joined what came of it.",
         _BY,
-        (Edit(Removals.over, "if message.done:", "if False:"),),
+        (Edit(Pledges.over, "if message.done:", "if False:"),),
         explored=Explored("late-grant", 16, "both possess"),
     ),
     Mutant(

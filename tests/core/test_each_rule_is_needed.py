@@ -19,6 +19,7 @@ from ringipam.core.leaving import Leaving
 from ringipam.core.links import Links
 from ringipam.core.memory import Memory
 from ringipam.core.peer import Peer
+from ringipam.core.pledges import Pledges
 from ringipam.core.removal import Removals
 from ringipam.core.spreading import Spreading
 from ringipam.core.state import State
@@ -67,7 +68,7 @@ def without(name: str, test: Rule, *edits: Edit) -> object:
         without(
             "S1: promises are durable",
             removal.test_s1_a_promise_outlives_a_restart,
-            Edit(Removals._pledge, "state.change(PutPledge(coordinator, pledge))", "pass"),
+            Edit(Pledges.make, "state.change(PutPledge(coordinator, pledge))", "pass"),
         ),
         without(
             "S2: a restamp is of what is possessed",
@@ -92,18 +93,18 @@ def without(name: str, test: Rule, *edits: Edit) -> object:
         without(
             "S9: bound to one round at a time",
             removal.test_s9_a_member_is_bound_to_one_round_at_a_time_and_says_whose,
-            Edit(Removals._bound, "return other", "continue"),
+            Edit(Pledges.other, "return other", "continue"),
         ),
         without(
             "S9: the lower priority aborts",
             removal.test_s9_of_two_coordinators_the_one_of_lower_priority_gives_way_durably_before_it_promises,
-            Edit(Removals._objection, "bound == state.me and coordinator < state.me", "False"),
+            Edit(Pledges._objection, "bound == state.me and coordinator < state.me", "False"),
         ),
         without(
             "S9: nothing is written in an aborted round",
             removal.test_s9_of_two_coordinators_the_one_of_lower_priority_gives_way_durably_before_it_promises,
             Edit(Removals._abort, "open_, self._open = self._open, None", "open_ = self._open"),
-            Edit(Removals._abort, "self._drop(open_.epoch)", "self._unpledge(self._state.me)"),
+            Edit(Removals._abort, "self._drop(open_.epoch)", "self.pledges.end(self._state.me)"),
         ),
         without(
             "S9: a restarted coordinator aborts",
@@ -118,12 +119,12 @@ def without(name: str, test: Rule, *edits: Edit) -> object:
         without(
             "S9: unbound after joining the takeover",
             removal.test_s9_members_are_unbound_in_the_record_in_which_they_join_the_takeover,
-            Edit(Removals.over, "if message.done:", "if False:"),
+            Edit(Pledges.over, "if message.done:", "if False:"),
         ),
         without(
             "S10: whoever has gone is removed again",
             removal.test_s10_a_takeover_that_nobody_saw_comes_after_its_coordinator_was_removed_and_is_removed_again,
-            Edit(Removals._out, "peer in targets or self._state.members.gone(peer)", "False"),
+            Edit(Pledges.out, "peer in targets or self._state.members.gone(peer)", "False"),
         ),
         without(
             "S10: tombstones fence",
@@ -187,7 +188,7 @@ def without(name: str, test: Rule, *edits: Edit) -> object:
         without(
             "S11: who is bound to a removal does not go",
             leaving.test_s11_a_leaver_that_is_bound_to_a_removal_goes_when_that_is_over,
-            Edit(Leaving._advance, " and not self._removals.bound", ""),
+            Edit(Leaving._advance, " and not self._removals.pledges.bound", ""),
         ),
         without(
             "S11: leavers are granted nothing",
@@ -259,7 +260,7 @@ def without(name: str, test: Rule, *edits: Edit) -> object:
         without(
             "S23: the fenced promise nothing",
             removal.test_s23_a_fenced_member_promises_nothing,
-            Edit(Removals._objection, "if state.hold:", "if False:"),
+            Edit(Pledges._objection, "if state.hold:", "if False:"),
         ),
         without(
             "S23: the fenced do not inherit",

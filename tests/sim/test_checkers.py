@@ -13,6 +13,7 @@ from ringipam.core.disputes import Disputes
 from ringipam.core.donor import Donor
 from ringipam.core.durable import PutMeta
 from ringipam.core.memory import Memory
+from ringipam.core.pledges import Pledges
 from ringipam.core.removal import Removals
 from ringipam.core.state import State
 from ringipam.messages import Dispute, Disputed
@@ -122,7 +123,7 @@ PLANTED: list[tuple[str, dict[tuple[type, str], Callable[..., object]], type[Che
     ("removal", {(Removals, "_electorate"): lambda *_: []}, TakeoversWerePromised),
     ("wrong-removal", {(Donor, "eligible"): lambda *_: True}, PromisesAreKept),
     ("removal", {(State, "raise_epoch"): _epoch_of_a_newcomer}, EpochsAndStandingsGoOn),
-    ("removal", {(Removals, "_unpledge"): lambda *_: None}, NothingStaysSuspended),
+    ("removal", {(Pledges, "end"): lambda *_: None}, NothingStaysSuspended),
 ]
 """Bugs in how hosts go and come back, planted by hand: a kind of fault, what is replaced, and who must see it."""
 

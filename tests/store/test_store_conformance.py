@@ -263,6 +263,17 @@ def test_changes_of_one_commit_are_made_in_their_order(opened: Opened) -> None:
 
 
 @both
+def test_a_commit_of_many_rows_leaves_those_that_it_put_and_did_not_drop(opened: Opened) -> None:
+    claim = Claim(0, 1, "host1.3f9a", "host1.3f9a")
+
+    with opened(4) as keeper:
+        keeper.commit([PutTokens((), tuple((first, claim) for first in range(300)))])
+        keeper.commit([PutTokens(tuple(range(0, 300, 2)), ((4, claim),)), PutTokens((1, 3), ())])
+
+        assert sorted(keeper.load().tokens) == [4, *range(5, 300, 2)]
+
+
+@both
 @example(order=["A", "B"])
 @example(order=["B", "A"])
 @given(order=st.permutations(["A", "B", "A"]))
