@@ -11,7 +11,8 @@ FUZZ_SECONDS := 600
 help:            ## what there is
 	@grep -E '^[a-z]+: .*##|^[a-z]+:  .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
 
-$(VENV)/.stamp: pyproject.toml
+# the package is installed from here, but for the CNI program, which is compiled when that is done
+$(VENV)/.stamp: pyproject.toml hatch_build.py ringipam/integrations/cni/program/ringipam.c
 	python3 -m venv $(VENV)
 	$(PY) -m pip install --quiet --upgrade pip
 	$(PY) -m pip install --quiet --editable '.[dev]'
@@ -39,6 +40,7 @@ coverage: env    ## the tests again, with branch coverage
 
 bench: env       ## the figures of docs/performance.md
 	$(PY) -m benchmarks.latency
+	$(PY) -m benchmarks.cni
 	$(PY) -m benchmarks.gossip
 	$(PY) -m benchmarks.simulator
 

@@ -18,6 +18,7 @@ DONE, REFUSED, WRONG_USAGE, UNREACHABLE = 0, 1, 2, 3
 GROUPS = {
     "launch": ("launch",),
     "unit": ("unit",),
+    "cni": ("cni",),
     "addresses": ("allocate", "claim", "lookup", "release", "list"),
     "views": ("status", "ring", "peers", "conflicts"),
     "peers": ("connect", "forget", "prime"),
