@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,8 @@ from lab import Lab
 from machine import Machine, missing
 
 MakeLab = Callable[..., Lab]
+
+IPRANGE = "10.32.0.0/24"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -29,12 +31,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def make_lab(tmp_path: Path) -> Iterator[MakeLab]:
     """`make_lab(machines, iprange)`: so many machines on one switch, switched on; gone when the test ends."""
     with ExitStack() as stack:
+        yield lambda machines, iprange=IPRANGE: stack.enter_context(powered(tmp_path, machines, iprange))
 
-        def make(machines: int, iprange: str = "10.32.0.0/24") -> Lab:
-            lab = stack.enter_context(Lab(tmp_path, machines, iprange, Machine))
-            for machine in lab.hosts:
-                stack.callback(machine.power_off)
-                machine.boot()
-            return lab
 
-        yield make
+@pytest.fixture(scope="module")
+def lasting_machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    """A machine for all tests of a file, of which each leaves it running, with no container and no lease."""
+    with powered(tmp_path_factory.mktemp("machine"), 1, IPRANGE) as lab:
+        yield lab.hosts[0]
+
+
+@contextmanager
+def powered(directory: Path, machines: int, iprange: str) -> Iterator[Lab]:
+    with ExitStack() as stack:
+        lab = stack.enter_context(Lab(directory, machines, iprange, Machine))
+        for machine in lab.hosts:
+            stack.callback(machine.power_off)
+            machine.boot()
+        yield lab

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from engines import Containerd, conflist, install
@@ -35,11 +35,19 @@ def pair(make_lab: Callable[..., Lab]) -> tuple[Containerd, Containerd]:
     return one, two
 
 
+@pytest.fixture(scope="module")
+def lasting_containerd(lasting_machine: Machine) -> Containerd:
+    return containerd_on(lasting_machine)
+
+
 @pytest.fixture
-def alone(make_lab: Callable[..., Lab]) -> Containerd:
-    lab = make_lab(1)
-    lab.hosts[0].launch("--reap-after", REAP_AFTER_S)
-    return containerd_on(lab.hosts[0])
+def alone(lasting_containerd: Containerd) -> Iterator[Containerd]:
+    """containerd on a host of its own."""
+    if lasting_containerd.machine.daemon is None:
+        lasting_containerd.machine.launch("--reap-after", REAP_AFTER_S)
+    yield lasting_containerd
+    lasting_containerd.clear()
+    held_is(lasting_containerd, {})
 
 
 def held(containerd: Containerd) -> dict[str, str]:
@@ -89,13 +97,13 @@ def test_a_container_that_ended_while_the_daemon_was_down_is_released_when_it_is
     machine.stop(signal.SIGKILL)
 
     alone.end("gone")
-    machine.launch("--reap-after", "600")
+    machine.launch("--reap-after", REAP_AFTER_S)
 
     held_is(alone, {"kept": kept})
 
 
 def test_containerd_killed_and_started_again_leaks_and_doubles_nothing(alone: Containerd) -> None:
-    addresses = {"detached": alone.run("detached"), "attended": alone.attend("attended")}
+    addresses = {name: alone.run(name) for name in ("one", "two")}
 
     alone.stop(signal.SIGKILL)
     alone.launch()
@@ -103,9 +111,8 @@ def test_containerd_killed_and_started_again_leaks_and_doubles_nothing(alone: Co
     addresses["fresh"] = alone.run("fresh")
     assert len(set(addresses.values())) == 3
     held_is(alone, addresses)
-    for name in addresses:
-        alone("tasks", "rm", "--force", name, check=False)
-    held_is(alone, {})
+    alone("tasks", "rm", "--force", "one", check=False)
+    held_is(alone, {name: addresses[name] for name in ("two", "fresh")})
 
 
 @pytest.mark.parametrize("victim", ["containerd-shim-runc-v2", "ctr"])
