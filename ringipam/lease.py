@@ -14,6 +14,8 @@ from ringipam.errors import RequestError
 ID_LENGTH_MAX = 256
 LABELS_MAX = 32
 LABEL_LENGTH_MAX = 256
+NO_LABELS: Mapping[str, str] = {}
+"""One for all leases that have none: there may be a hundred thousand."""
 BLOCK = "block"
 """The class of a lease that holds its whole subnet, not its address alone."""
 
@@ -34,7 +36,7 @@ class Lease:
     """The name of the host that issued it."""
     since: datetime
     """UTC."""
-    labels: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=lambda: NO_LABELS)
 
     def __hash__(self) -> int:
         return hash(self.lease)

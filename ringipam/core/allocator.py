@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from ringipam.address import Cidr, Range, enclosing, to_address
 from ringipam.core.blocks import elsewhere
@@ -25,7 +26,7 @@ from ringipam.errors import (
     RequestTimeoutError,
     RingIpamError,
 )
-from ringipam.lease import BLOCK, Lease, network
+from ringipam.lease import BLOCK, NO_LABELS, Lease, network
 from ringipam.messages import Denial, Standing
 
 REFUSALS = {
@@ -197,8 +198,8 @@ class Allocator:
             subnet=network(subnet),
             class_=class_,
             host=state.settings.name,
-            since=datetime.fromtimestamp(state.now // 1000, UTC),
-            labels=labels,
+            since=_time(state.now // 1000),
+            labels=labels or NO_LABELS,
         )
         if state.inside(family, address):
             state.rows(state.space.remove(address, address + 1))
@@ -449,6 +450,12 @@ class Allocator:
             reason = self._searches.waiting_for(wanted, exact=exact) if self._state.ring else self._election.explain()
             shown.append({"id": verb.id, "subnet": text, "waiting_for": reason})
         return shown
+
+
+@lru_cache(maxsize=1)
+def _time(seconds: int) -> datetime:
+    """One object for all leases of a second."""
+    return datetime.fromtimestamp(seconds, UTC)
 
 
 def _issuable(verb: Allocate, subnet: Cidr) -> Range:

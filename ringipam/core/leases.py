@@ -10,25 +10,29 @@ from sortedcontainers import SortedDict
 from ringipam.address import Range
 from ringipam.lease import BLOCK, Lease
 
-Key = tuple[int, int]
-"""(family, address): leases outside the universe may be of the other family."""
+IPV6 = 1 << 128
+"""Added to what an address of IPv6 is found by: leases outside the universe may be of the other family."""
 
 
-def key_of(lease: Lease) -> Key:
-    return lease.address.version, int(lease.address)
+def _key(lease: Lease) -> int:
+    """For IPv4 the very number that the address holds, so that it takes no memory."""
+    address = int(lease.address)
+    return address if lease.address.version == 4 else address + IPV6
 
 
 class LeaseBook:
     """An index; what may be leased is not decided here."""
 
     def __init__(self, leases: Iterable[Lease] = ()) -> None:
-        self.by_number: MutableMapping[str, Lease] = SortedDict()
-        self._by_id: dict[str, dict[str, Lease]] = {}
-        self._by_address: dict[Key, Lease] = {}
+        found = list(leases)
+        self.by_number: MutableMapping[str, Lease] = SortedDict((lease.lease, lease) for lease in found)
+        self._by_id: dict[str, tuple[Lease, ...]] = {}
+        """Oldest first; nearly always one, for which a tuple takes the least memory."""
+        self._by_address: dict[int, Lease] = {}
         self._blocks = SortedDict()
         """Start of each leased block → (its range, its lease)."""
-        for lease in leases:
-            self.add(lease)
+        for lease in found:
+            self._index(lease)
 
     def __len__(self) -> int:
         return len(self.by_number)
@@ -37,31 +41,37 @@ class LeaseBook:
         return iter(self.by_number.values())
 
     def add(self, lease: Lease) -> None:
-        assert key_of(lease) not in self._by_address, f"{lease.address} is leased already"
+        self._index(lease)
         self.by_number[lease.lease] = lease
-        self._by_id.setdefault(lease.id, {})[lease.lease] = lease
-        self._by_address[key_of(lease)] = lease
+
+    def _index(self, lease: Lease) -> None:
+        key = _key(lease)
+        assert key not in self._by_address, f"{lease.address} is leased already"
+        self._by_id[lease.id] = (*self._by_id.get(lease.id, ()), lease)
+        self._by_address[key] = lease
         if lease.class_ == BLOCK:
             block = block_of(lease)
             self._blocks[block.start] = block, lease
 
     def replace(self, lease: Lease) -> None:
         """`lease` in the place of the one that has its number, address, id and class."""
-        self.by_number[lease.lease] = self._by_id[lease.id][lease.lease] = self._by_address[key_of(lease)] = lease
+        self.by_number[lease.lease] = self._by_address[_key(lease)] = lease
+        self._by_id[lease.id] = tuple(lease if of.lease == lease.lease else of for of in self._by_id[lease.id])
 
     def remove(self, lease: Lease) -> None:
         del self.by_number[lease.lease]
-        del self._by_address[key_of(lease)]
-        of_id = self._by_id[lease.id]
-        del of_id[lease.lease]
-        if not of_id:
+        del self._by_address[_key(lease)]
+        left = tuple(other for other in self._by_id[lease.id] if other.lease != lease.lease)
+        if left:
+            self._by_id[lease.id] = left
+        else:
             del self._by_id[lease.id]
         if lease.class_ == BLOCK:
             del self._blocks[int(lease.address)]
 
     def of(self, holder: str) -> list[Lease]:
         """The leases of one id, oldest first."""
-        return list(self._by_id.get(holder, {}).values())
+        return list(self._by_id.get(holder, ()))
 
     def page(self, after: str, size: int) -> list[Lease]:
         """Up to `size` leases in the order of their numbers, from behind `after` on; O(size + log n)."""
@@ -69,7 +79,7 @@ class LeaseBook:
         return [self.by_number[number] for number in islice(numbers, size)]
 
     def at(self, family: int, address: int) -> Lease | None:
-        return self._by_address.get((family, address))
+        return self._by_address.get(address if family == 4 else address + IPV6)
 
     # ── blocks ───────────────────────────────────────────────────────────────────────────────────
 

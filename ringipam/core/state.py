@@ -35,7 +35,7 @@ from ringipam.gossip.membership import Membership
 from ringipam.gossip.rumours import Rumours
 from ringipam.lease import Lease
 from ringipam.messages import COUNTER_MAX, Health, Member, Point, Print, Rest, Rumour, Standing
-from ringipam.ring.intervals import Intervals, difference
+from ringipam.ring.intervals import Intervals, difference, runs
 from ringipam.ring.ring import Changed, Joined, Ring
 from ringipam.ring.space import Rows, Space
 
@@ -136,18 +136,27 @@ class State:
             health = Health.DEAD if standing.gone else Health.ALIVE
             self.members.merge(Member(peer, address, 0, health, 0, standing), self.now)
         self.epoch = max([self.epoch, *(claim.epoch for claim in stored.tokens.values())])
+        leased = self._leased()
         if self.cluster:
             self.ring = Ring.from_tokens(self.extent, sorted(stored.tokens.items()))
-            self._fill_space(stored)
-        self.orphans = {
-            int(lease.address): lease
-            for lease in self.leases
-            if self.inside(lease.address.version, int(lease.address))
-            and (self.ring is None or self.ring.at(int(lease.address)).owner != self.me)
-        }
+            self._fill_space(stored, leased)
+        self.orphans = self._carried(leased)
         """Leases at addresses that this peer does not own: carried over from a former self (core/disputes.py)."""
 
-    def _fill_space(self, stored: Stored) -> None:
+    def _leased(self) -> list[Range]:
+        """All addresses of the universe that are leased here."""
+        family, extent = self.universe.family, self.extent
+        leased = (int(lease.address) for lease in self.leases if lease.address.version == family)
+        return list(runs(sorted(address for address in leased if address in extent)))
+
+    def _carried(self, leased: list[Range]) -> dict[int, Lease]:
+        owned = self.ring.ranges_of(self.me) if self.ring is not None else []
+        elsewhere = Intervals(difference(leased, owned))
+        return (
+            {int(lease.address): lease for lease in self.leases if int(lease.address) in elsewhere} if elsewhere else {}
+        )
+
+    def _fill_space(self, stored: Stored, leased: list[Range]) -> None:
         assert self.ring is not None
         for owned in self.ring.ranges_of(self.me):
             self.space.add(owned.start, owned.end)
@@ -157,10 +166,7 @@ class State:
                 self.space.rest(owned.start, owned.end, min(until, self.now + self.settings.quarantine_ms))
         for start, end in (*self.doubtful, *self.suspended, *self.excluded):
             self.space.remove(start, end)
-        for lease in self.leases:
-            address = int(lease.address)
-            if self.inside(lease.address.version, address):
-                self.space.remove(address, address + 1)
+        self.space.remove_all(leased)
 
     # ── possession ───────────────────────────────────────────────────────────────────────────────
 

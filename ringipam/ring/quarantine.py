@@ -7,9 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import NamedTuple
 
 from sortedcontainers import SortedDict, SortedList
+
+FEW = 64
+"""Ranges that are compared with one another."""
 
 
 class Resting(NamedTuple):
@@ -102,10 +106,19 @@ class Quarantine:
             self._drop(woken[-1])
         return woken
 
-    def longest(self, lo: int, hi: int) -> int | None:
-        """The address of `[lo, hi)` whose rest ends first; O(log n + ranges in it)."""
-        first = min(self.within(lo, hi), key=lambda resting: (resting.until, resting.start), default=None)
-        return None if first is None else first.start
+    def first_due(self, lo: int, hi: int) -> tuple[int, int] | None:
+        """`(until, address)` of the address of `[lo, hi)` whose rest ends first, or None.
+
+        Found among the few ranges of a small `[lo, hi)`, else in the order in which rests end, where one of a large
+        `[lo, hi)` comes soon.
+        """
+        few = list(islice(self.within(lo, hi), FEW))
+        if len(few) < FEW:
+            return min(((resting.until, resting.start) for resting in few), default=None)
+        for until, start in self._due:
+            if start < hi and self._rows[start].end > lo:
+                return until, max(start, lo)
+        raise AssertionError("each range has a place in the order")
 
     def check(self) -> None:
         """Assert the invariants of the class."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 from ringipam.address import Range
 from ringipam.ring.intervals import Intervals, difference
@@ -11,6 +12,8 @@ from ringipam.ring.quarantine import Quarantine, Resting, Rows
 __all__ = ["Resting", "Rows", "Space"]
 
 UNCHANGED = Rows((), ())
+FRAGMENTS_MAX = 1_000
+"""So many fragments are looked at for a block to grant: about 1 ms."""
 
 
 class Space:
@@ -52,6 +55,13 @@ class Space:
         self.free.discard(start, end)
         return self._quarantine.cut(start, end)
 
+    def remove_all(self, leased: Sequence[Range]) -> None:
+        """As `remove` of many ranges, in order, before anything is issued: what rests in them is no matter."""
+        self.free.discard_all(leased)
+        if self._quarantine.size:
+            for start, end in leased:
+                self._quarantine.cut(start, end)
+
     def rest(self, start: int, end: int, until: int) -> Rows:
         """Possess `[start, end)`, resting until then, whatever it was before."""
         self.free.discard(start, end)
@@ -71,19 +81,13 @@ class Space:
 
         A rest is never the reason to refuse; nothing that is `barred` is picked.
         """
-        if barred:
-            return self._pick(difference([(lo, hi)], barred))
-        free = self.free.first(lo, hi)
-        return self._quarantine.longest(lo, hi) if free is None else free
-
-    def _pick(self, pieces: list[Range]) -> int | None:
-        for lo, hi in pieces:
-            free = self.free.first(lo, hi)
+        pieces = difference([(lo, hi)], barred) if barred else (Range(lo, hi),)
+        for piece in pieces:
+            free = self.free.first(*piece)
             if free is not None:
                 return free
-        resting = (resting for piece in pieces for resting in self._quarantine.within(*piece))
-        first = min(resting, key=lambda resting: (resting.until, resting.start), default=None)
-        return None if first is None else first.start
+        rests = filter(None, (self._quarantine.first_due(*piece) for piece in pieces))
+        return min(rests, default=(0, None))[1]
 
     def whole(self, lo: int, hi: int, size: int, barred: Sequence[Range] = ()) -> int | None:
         """Where the lowest block of `size` in `[lo, hi)` starts that is aligned to `size` and all free."""
@@ -115,9 +119,10 @@ class Space:
         """The block of `[lo, hi)` to grant to one who wants `want` addresses, or None.
 
         It is free, a power of two in size and aligned to it, at most half of what is here, the largest that
-        fits, and of those the highest. With `last`, meant for real demand alone (safety.md S17), the only
-        address left goes too, even one at rest if nothing is free; without it half of what is *free* is the
-        limit, else two peers with addresses at rest would prefetch the last free one to and fro.
+        fits among the highest fragments, and of those the highest. With `last`, meant for real demand alone
+        (safety.md S17), the only address left goes too, even one at rest if nothing is free; without it half of
+        what is *free* is the limit, else two peers with addresses at rest would prefetch the last free one to and
+        fro.
         """
         if want < 1:
             return None
@@ -128,8 +133,8 @@ class Space:
             return None
         block = self._largest_block(lo, hi, min(wanted, _power_of_two_below(limit)))
         if block is None:
-            resting = self._quarantine.longest(lo, hi)
-            return None if resting is None else Range(resting, resting + 1)
+            resting = self._quarantine.first_due(lo, hi)
+            return None if resting is None else Range(resting[1], resting[1] + 1)
         return block
 
     def check(self) -> None:
@@ -140,9 +145,12 @@ class Space:
             assert not self.free.count(start, end), f"[{start}, {end}) rests and is not free"
 
     def _largest_block(self, lo: int, hi: int, size_max: int) -> Range | None:
-        """The largest free block up to that size, of those the highest; None iff nothing is free."""
+        """The largest free block up to that size, of those the highest; None iff nothing is free.
+
+        Looks at so many of the highest fragments: whoever needs more asks again, and nobody waits for a long look.
+        """
         best: Range | None = None
-        for start, end in self.free.within_reversed(lo, hi):
+        for start, end in islice(self.free.within_reversed(lo, hi), FRAGMENTS_MAX):
             size = min(size_max, _power_of_two_below(end - start))
             block_start = _highest_block(end, size)
             if block_start < start:

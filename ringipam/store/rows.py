@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache, partial
 from ipaddress import IPv4Address, IPv6Address, ip_network
@@ -14,7 +14,7 @@ from ringipam.address import Address, Network, Range, parse_cidr, to_address
 from ringipam.claim import NOBODY, Claim
 from ringipam.core.durable import Conflict, Membered, Pledge, PutAcceptor, Recorded, Round, Stored
 from ringipam.errors import RequestError
-from ringipam.lease import Lease
+from ringipam.lease import NO_LABELS, Lease
 from ringipam.messages import Ballot, Founding, Point, Standing
 from ringipam.store.checksum import row_sum
 from ringipam.store.statements import standing_text
@@ -258,9 +258,11 @@ def _time(text: str) -> datetime:
     return when
 
 
-def _labels(text: str) -> dict[str, str]:
+def _labels(text: str) -> Mapping[str, str]:
     """Labels as they were taken; what may be asked for is checked at the door, and may change."""
-    labels = {} if text == "{}" else json.loads(text)
+    if text == "{}":
+        return NO_LABELS
+    labels = json.loads(text)
     if not isinstance(labels, dict) or not all(isinstance(value, str) for value in labels.values()):
         raise ValueError(f"not labels: {text!r:.80}")
     return labels

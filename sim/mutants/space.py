@@ -101,8 +101,8 @@ MUTANTS = (
         (
             Edit(
                 Space.pick,
-                "    return self._quarantine.longest(lo, hi) if free is None else free",
-                "    rests = self._quarantine.longest(lo, hi)\n    return free if rests is None else rests",
+                "if free is not None:",
+                "if free is not None and self._quarantine.first_due(*piece) is None:",
             ),
         ),
         shown=Shown(1),

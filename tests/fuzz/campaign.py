@@ -29,6 +29,7 @@ COVERED = {
     "codec": ("ringipam/codec/*", "ringipam/messages.py"),
     "peer": ("ringipam/core/*", "ringipam/gossip/*", "ringipam/ring/*"),
     "http": ("ringipam/server/*",),
+    "cni": ("ringipam/integrations/cni/*",),
     "config": ("ringipam/config.py", "ringipam/address.py", "ringipam/cli/*"),
 }
 """The targets led by coverage, and what each is to reach."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-TARGETS = {"codec": 4_000, "peer": 500, "http": 500, "config": 800}
+TARGETS = {"codec": 4_000, "peer": 500, "http": 500, "cni": 500, "config": 800}
 """How many variants each is given here; `make fuzz` goes on."""
 FOUND = Path(__file__).parent / "found"
 

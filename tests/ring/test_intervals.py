@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from ring_oracle import BASES, SIZE
 
 from ringipam.address import Range
-from ringipam.ring.intervals import Intervals
+from ringipam.ring.intervals import Intervals, runs
 
 offsets = st.integers(0, SIZE)
 
@@ -41,6 +41,12 @@ class IntervalsMatchASet(RuleBasedStateMachine):
         for _ in range(2):
             self.intervals.discard(self.base + start, self.base + end)
         self.addresses.difference_update(range(self.base + start, self.base + end))
+
+    @rule(taken=st.sets(offsets))
+    def discard_all(self, taken: set[int]) -> None:
+        holes = list(runs(sorted(self.base + offset for offset in taken)))
+        self.intervals.discard_all(holes)
+        self.addresses.difference_update(self.base + offset for offset in taken)
 
     @rule(start=offsets, end=offsets, at_most=st.integers(0, SIZE))
     def ask(self, start: int, end: int, at_most: int) -> None:
@@ -118,6 +124,14 @@ def test_equal_sets_have_equal_ranges_whatever_the_order_they_came_in(parts: lis
 
     assert list(forward) == list(backward)
     assert all(left.end < right.start for left, right in pairwise(forward))
+
+
+@given(st.sets(offsets))
+def test_runs_are_ranges_without_a_gap_that_hold_just_these_addresses(addresses: set[int]) -> None:
+    found = list(runs(sorted(addresses)))
+
+    assert [address for run in found for address in range(*run)] == sorted(addresses)
+    assert all(left.end < right.start for left, right in pairwise(found))
 
 
 def _empty(intervals: Intervals) -> None:

@@ -58,31 +58,28 @@ class Machine:
     def in_use(self) -> set[str] | None:
         """The namespaces that have a thread in them, of all threads there are; None if not all can be seen.
 
-        One thread that must not be looked at is enough for None: it may be the container's. So is a process 1 that
-        is hidden (proc(5), hidepid), or the namespaces of another user.
+        One thread that must not be looked at is enough for None: it may be the container's. Process 1 alone is not
+        missed: it was there before this process, so no ADD was asked here for it. That it is listed at all shows that
+        other users' processes are not hidden (proc(5), hidepid).
         """
         device = self.own().partition(":")[0]
         found: set[str] = set()
-        if not device or not self._sees_the_first_process():
+        if not device or not (self.proc / "1").is_dir():
             return None
-        for task in self._tasks():
+        for process, task in self._tasks():
             try:
                 link = os.readlink(f"{task}/ns/net")
             except (FileNotFoundError, ProcessLookupError):
                 continue  # it has ended, or is about to: a thread that ends has no namespaces any more
             except OSError:
+                if process == "1":
+                    continue
                 return None
             found.add(f"{device}:{link.partition('[')[2].rstrip(']')}")
         return found
 
-    def _sees_the_first_process(self) -> bool:
-        try:
-            os.readlink(self.proc / "1/ns/net")
-        except OSError:
-            return False
-        return True
-
-    def _tasks(self) -> Iterator[str]:
+    def _tasks(self) -> Iterator[tuple[str, str]]:
+        """Every thread: the number of its process, and its directory."""
         for process in os.listdir(self.proc):
             if not process.isdecimal():
                 continue
@@ -91,7 +88,7 @@ class Machine:
                 threads = os.listdir(place)
             except (FileNotFoundError, ProcessLookupError):
                 continue
-            yield from (f"{place}/{thread}" for thread in threads)
+            yield from ((process, f"{place}/{thread}") for thread in threads)
 
 
 def is_quick(path: str) -> bool:

@@ -4,8 +4,8 @@ Why this never takes an address from a container that runs. Only leases are look
 of which it noted the boot, and the network namespace if it could identify it for sure. Then
 
 (a) a lease of an earlier boot: no process outlives its kernel, so a container that runs now got its network in this
-    boot, by an ADD, which writes the present boot into the lease. Until `after_s` the runtimes have time for that, so that
-    restarted containers keep their addresses; later they get others.
+    boot, by an ADD, which writes the present boot into the lease. Until `after_s` the runtimes have time for that, so
+    that restarted containers keep their addresses; later they get others.
 (b) a lease of this boot: a container runs in the namespace that its ADD was given. A namespace is there as long as a
     thread is in it, or a path is mounted on it, or somebody has it open; a running container is threads. What is
     released has no thread in the namespace, in all of /proc, and its path leads nowhere or to another namespace, in two
@@ -78,14 +78,14 @@ class Reaper:
         now_s = trio.current_time()
         old, present = await self._sorted()
         gone = await trio.to_thread.run_sync(self._without_namespace, present) if present else []
+        due = [lease for lease in gone if self._was_gone(lease, now_s - self._look_s)]
         self._suspects = {lease.lease: self._suspect(lease, now_s) for lease in gone}
         freed = []
         if now_s >= self._began_s + self._after_s:
             for lease in old:
                 freed += await self._release(lease, "its host has rebooted, and no runtime wants it again")
-        for lease in gone:
-            if now_s >= self._suspects[lease.lease].since_s + self._look_s:
-                freed += await self._release(lease, "its network namespace is gone, without a DEL")
+        for lease in due:
+            freed += await self._release(lease, "its network namespace is gone, without a DEL")
         return freed
 
     async def _sorted(self) -> tuple[list[Lease], list[Lease]]:
@@ -109,6 +109,11 @@ class Reaper:
         """Suspected from now on, or since an earlier look if nothing was said of the lease since."""
         before = self._suspects.get(lease.lease)
         return before if before is not None and before.labels == lease.labels else _Suspect(lease.labels, now_s)
+
+    def _was_gone(self, lease: Lease, at_s: float) -> bool:
+        """Whether an earlier look, no later than `at_s`, found the same."""
+        before = self._suspects.get(lease.lease)
+        return before is not None and before.labels == lease.labels and before.since_s <= at_s
 
     def _without_namespace(self, leases: Iterable[Lease]) -> list[Lease]:
         """Those whose namespace is not at its path and has no thread. Blocks; /proc is read only where it matters."""

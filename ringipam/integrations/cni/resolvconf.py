@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-from pathlib import Path
 
 from ringipam.address import parse_address
 from ringipam.errors import RequestError
@@ -23,11 +22,15 @@ def read_dns(path: str) -> dict[str, object]:
         raise CniError(IO_FAILURE, f"cannot read ipam.resolvConf {path}: {error.strerror}") from None
     except UnicodeEncodeError:
         raise CniError(BAD_CONFIG, f"ipam.resolvConf is no path: {path!r}") from None
-    with open(fd, "rb") as file:
+    try:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode) or status.st_size > SIZE_MAX:
-            raise CniError(BAD_CONFIG, f"ipam.resolvConf {Path(path)} is not a file of at most {SIZE_MAX} bytes")
-        return parse_dns(file.read(SIZE_MAX).decode(errors="replace"))
+            raise CniError(BAD_CONFIG, f"ipam.resolvConf {path} is not a file of at most {SIZE_MAX} bytes")
+        return parse_dns(os.read(fd, SIZE_MAX).decode(errors="replace"))
+    except OSError as error:
+        raise CniError(IO_FAILURE, f"cannot read ipam.resolvConf {path}: {error.strerror}") from None
+    finally:
+        os.close(fd)
 
 
 def parse_dns(content: str) -> dict[str, object]:

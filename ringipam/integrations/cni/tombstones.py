@@ -7,6 +7,7 @@ neither be carried out nor put away stands in the way of every ADD: it would com
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import stat
@@ -167,11 +168,13 @@ def _names(directory: Path) -> list[str]:
 def _read(path: Path) -> bytes:
     """Raises OSError, also for what is no file of a size that the program writes."""
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(fd, "rb") as file:
+    try:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode) or status.st_size > BODY_SIZE_MAX:
-            raise OSError(0, f"not a file of at most {BODY_SIZE_MAX} bytes")
-        return file.read(BODY_SIZE_MAX)
+            raise OSError(errno.EINVAL, f"not a file of at most {BODY_SIZE_MAX} bytes")
+        return os.read(fd, BODY_SIZE_MAX)
+    finally:
+        os.close(fd)
 
 
 def _sync(directory: Path) -> None:
