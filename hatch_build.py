@@ -52,7 +52,7 @@ def compile_program(source: Path, program: Path) -> str:
         try:
             subprocess.run(command, check=True, capture_output=True, text=True, timeout=COMPILE_S_MAX)
         except subprocess.CalledProcessError as error:
-            problem = " ".join(f"{shlex.join(compiler)} says: {error.stderr}".split())[:500]
+            problem = " ".join(f"{shlex.join(compiler)} fails: {error.stderr}".split())[:500]
         except (OSError, subprocess.TimeoutExpired) as error:
             problem = str(error)
         else:

@@ -7,15 +7,15 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ringipam.cli.arguments import Commands, Parser, add_json
+from ringipam.address import parse_subnet
+from ringipam.cli.arguments import Commands, Parser, add_json, checked
 from ringipam.cli.output import print_json
-from ringipam.config import default_socket
+from ringipam.config import default_data_dir, default_socket
 
 if TYPE_CHECKING:
     from ringipam.integrations.cni.program.installation import File, Installation
 
 BIN_DIR, CONF_DIR = Path("/opt/cni/bin"), Path("/etc/cni/net.d")
-CNI_DIR = Path("/var/lib/ringipam/cni")
 NAME = "ringipam"
 
 
@@ -28,13 +28,25 @@ def add_commands(commands: Commands[argparse.ArgumentParser]) -> None:
     for option, default, text in (
         ("--bin-dir", BIN_DIR, "where the runtime finds programs"),
         ("--conf-dir", CONF_DIR, "where the runtime finds networks"),
-        ("--cni-dir", CNI_DIR, "where the program keeps releases while the daemon is down: the daemon's own"),
+        (
+            "--cni-dir",
+            default_data_dir() / "cni",
+            "where the program keeps releases while the daemon is down: the daemon's own",
+        ),
     ):
         install.add_argument(option, metavar="DIR", type=Path, default=default, help=f"{text} ({default})")
     install.add_argument(
         "--socket", metavar="PATH", help="where the program finds the daemon, on this host; also from RINGIPAM_SOCKET"
     )
     install.add_argument("--name", metavar="NAME", default=NAME, help=f"of the network ({NAME})")
+    install.add_argument(
+        "--subnet",
+        metavar="CIDR",
+        action="append",
+        default=[],
+        type=checked(parse_subnet),
+        help="of the network; each host has its first address as the containers' gateway. Once for each family",
+    )
     install.add_argument("--no-conflist", action="store_true", help="the program only: you write the networks")
     install.add_argument("--force", action="store_true", help="replace what others have put there")
     install.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
@@ -53,6 +65,7 @@ def _install(options: argparse.Namespace) -> int:
         socket=socket,
         cni_dir=options.cni_dir,
         name=options.name,
+        subnets=options.subnet,
         force=options.force,
     )
     if not options.dry_run:

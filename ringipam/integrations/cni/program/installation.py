@@ -7,10 +7,12 @@ import os
 import re
 import sys
 import tempfile
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ringipam.address import parse_subnet
 from ringipam.errors import RequestError
 from ringipam.store.directory import sync_directory
 
@@ -22,10 +24,6 @@ FORWARDER = HERE / "forwarder.py"
 TYPE = "ringipam"
 """The program's name: runtimes find it by the `type` of a plugin."""
 CONFLIST = "10-ringipam.conflist"
-
-SOCKET = Path("/run/ringipam/ringipam.sock")
-DIRECTORY = Path("/var/lib/ringipam/cni")
-"""Where releases are kept that the daemon could not be told. Both are built into the program."""
 
 SHEBANG_SIZE_MAX = 255
 """Linux reads so much of a script's first line (fs/binfmt_script.c)."""
@@ -66,13 +64,20 @@ class Installation:
 
 
 def plan(
-    bin_dir: Path, conf_dir: Path | None, *, socket: Path, cni_dir: Path, name: str, force: bool = False
+    bin_dir: Path,
+    conf_dir: Path | None,
+    *,
+    socket: Path,
+    cni_dir: Path,
+    name: str,
+    subnets: Sequence[str] = (),
+    force: bool = False,
 ) -> Installation:
     """What an installation would do; nothing is written. Raises RequestError.
 
-    The runtime finds the program in `bin_dir` and the network `name` in `conf_dir`, if that is given. The program asks
-    the daemon at `socket` and keeps releases that it could not tell in `cni_dir`. A program or a network of others
-    under the same name is left alone, unless `force` says otherwise.
+    The runtime finds the program in `bin_dir`, and in `conf_dir`, if that is given, the network `name` with `subnets`
+    (see `network`). The program asks the daemon at `socket`, and keeps releases that it could not tell it in `cni_dir`.
+    A program or a network of others in the same place is left alone, unless `force` says otherwise.
     """
     _check_path("--socket", socket, SOCKET_FIELD.size - 1)
     _check_path("--cni-dir", cni_dir, DIRECTORY_FIELD.size - 1)
@@ -84,7 +89,7 @@ def plan(
         raise RequestError(f"{program.path} is there, and no CNI program of ringipam's: --force replaces it")
     conflist = None
     if conf_dir is not None:
-        conflist = _planned(File(conf_dir / CONFLIST, network(name), 0o644))
+        conflist = _planned(File(conf_dir / CONFLIST, network(name, subnets), 0o644))
         if conflist.done == "written" and not force and os.path.lexists(conflist.path):
             conflist = replace(conflist, done="left")
     return Installation(program, language, conflist)
@@ -100,19 +105,23 @@ def carry_out(installation: Installation) -> None:
             _put(file)
 
 
-def network(name: str) -> bytes:
-    """A conflist: containers on a bridge of their host, with addresses from ringipam, and published ports."""
-    bridge = {
-        "type": "bridge",
-        "bridge": BRIDGE,
-        "isGateway": True,
-        "isDefaultGateway": True,
-        "ipMasq": True,
-        "ipam": {"type": TYPE},
-    }
-    ports = {"type": "portmap", "capabilities": {"portMappings": True}}
-    conflist = {"cniVersion": "1.0.0", "name": name, "plugins": [bridge, ports]}
-    return (json.dumps(conflist, indent=2) + "\n").encode()
+def network(name: str, subnets: Sequence[str]) -> bytes:
+    """A conflist: containers on a bridge of their host, with addresses from ringipam. Raises RequestError.
+
+    With `subnets` the bridge has the first address of each, which ringipam then gives to no container: containers reach
+    the world through their host, and ports can be published. Without, the bridge has no address, since no one is known
+    that is free on every host: containers reach each other, and whatever else is plugged into the bridge.
+    """
+    ranges = [{"subnet": str(parse_subnet(subnet))} for subnet in subnets]
+    ipam: dict[str, object] = {"type": TYPE, **(ranges[0] if len(ranges) == 1 else {})}
+    if len(ranges) > 1:
+        ipam["ranges"] = [[one] for one in ranges]  # an address from each
+    bridge: dict[str, object] = {"type": "bridge", "bridge": BRIDGE, "ipam": ipam}
+    plugins = [bridge]
+    if ranges:
+        bridge |= {"isGateway": True, "isDefaultGateway": True, "ipMasq": True}
+        plugins.append({"type": "portmap", "capabilities": {"portMappings": True}})
+    return (json.dumps({"cniVersion": "1.0.0", "name": name, "plugins": plugins}, indent=2) + "\n").encode()
 
 
 def _check_path(option: str, path: Path, size_max: int) -> None:
