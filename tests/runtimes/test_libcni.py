@@ -24,7 +24,11 @@ ROUTES = IPAM["routes"]
 
 # What ADD prints in each version (SPEC of that version, "Result").
 OLD = {"ip4": {"ip": "10.32.0.70/26", "gateway": "10.32.0.65", "routes": ROUTES}, "dns": {}}
-VERSIONED = {"ips": [{"version": "4", "address": "10.32.0.70/26", "gateway": "10.32.0.65"}], "routes": ROUTES, "dns": {}}
+VERSIONED = {
+    "ips": [{"version": "4", "address": "10.32.0.70/26", "gateway": "10.32.0.65"}],
+    "routes": ROUTES,
+    "dns": {},
+}
 PLAIN = {"ips": [{"address": "10.32.0.70/26", "gateway": "10.32.0.65"}], "routes": ROUTES, "dns": {}}
 RESULTS: dict[str, dict[str, Any]] = {
     "0.1.0": OLD,
@@ -124,12 +128,12 @@ def test_check_compares_what_is_held_with_the_result(host: Machine, netns: str, 
 
     ((_, address),) = held(host)
     assert refused(lambda: runtime.check(c1)) == (
-        101,
-        f"ringipam: c1 holds {address}, of which prevResult does not tell",
+        100,
+        f"c1 holds {address}, of which prevResult does not tell",
     )
     runtime.delete(c1)
     runtime.cache[c1.container, c1.ifname] = (c1, result)
-    assert refused(lambda: runtime.check(c1)) == (3, "ringipam: c1 holds no address of ring on eth0")
+    assert refused(lambda: runtime.check(c1)) == (3, "c1 holds no address of ring on eth0")
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -144,7 +148,7 @@ def test_a_verb_that_its_version_does_not_have_is_refused(host: Machine, version
     for verb, (since, call) in verbs.items():
         if VERSIONS.index(version) < VERSIONS.index(since):
             code, why = refused(call)
-            assert (code, why) == (1, f"ringipam: {verb} needs cniVersion {since} or later, not {version}")
+            assert (code, why) == (1, f"{verb} needs cniVersion {since} or later, not {version}")
 
 
 def test_version_tells_all_versions_to_a_caller_that_gives_dummies_for_everything_else(host: Machine) -> None:
