@@ -12,7 +12,6 @@ from ringipam.integrations.cni.errors import (
     BAD_ENVIRONMENT,
     INCOMPATIBLE_VERSION,
     UNDECODABLE,
-    UNKNOWN_CONTAINER,
     CniError,
 )
 from ringipam.lease import ID_LENGTH_MAX, LABEL_LENGTH_MAX
@@ -92,8 +91,6 @@ def parse_call(body: bytes) -> Call:
 
 def check_names(call: Call) -> None:
     """Raises CniError if the call names no container and interface as there can be."""
-    if not call.container:
-        raise CniError(UNKNOWN_CONTAINER, "CNI_CONTAINERID is empty")
     if not NAME.fullmatch(call.container) or len(call.container) > ID_LENGTH_MAX:
         raise CniError(
             BAD_ENVIRONMENT,
@@ -101,10 +98,13 @@ def check_names(call: Call) -> None:
             f" first two, unlike {brief(call.container)}",
         )
     interface = call.interface
-    if not 1 <= len(interface.encode()) <= INTERFACE_LENGTH_MAX or interface in (".", ".."):
-        raise CniError(BAD_ENVIRONMENT, f"CNI_IFNAME has 1 to 15 bytes and is no dots, unlike {brief(interface)}")
-    if not interface.isprintable() or any(char in "/:" or char.isspace() for char in interface):
-        raise CniError(BAD_ENVIRONMENT, f"CNI_IFNAME has no '/', ':' or space in it, unlike {brief(interface)}")
+    fits = 1 <= len(interface.encode()) <= INTERFACE_LENGTH_MAX and interface not in (".", "..")
+    if not fits or not interface.isprintable() or any(char in "/:" or char.isspace() for char in interface):
+        raise CniError(
+            BAD_ENVIRONMENT,
+            f"CNI_IFNAME has 1 to {INTERFACE_LENGTH_MAX} bytes, none of them '/', ':' or a space, and is not '.' or"
+            f" '..', unlike {brief(interface)}",
+        )
     if not call.netns.isprintable():
         raise CniError(BAD_ENVIRONMENT, f"CNI_NETNS is a path of printable characters, not {brief(call.netns)}")
 

@@ -46,10 +46,6 @@ class Pool:
     def holds(self, family: int, address: int) -> bool:
         return family == self.subnet.family and address in self.span
 
-    def __str__(self) -> str:
-        first, last = self.subnet.text(self.span.start), self.subnet.text(self.span.end - 1)
-        return f"{self.subnet} from {first} to {last}"
-
 
 Pools = tuple[Pool, ...]
 """A set: one address comes from it, from the first of its ranges that has one."""
@@ -157,5 +153,7 @@ def _bound(subnet: Cidr, name: str, value: str) -> int:
 
 def _check_overlaps(sets: Sequence[Pools]) -> None:
     for one, other in combinations([pool for pools in sets for pool in pools], 2):
-        if one.subnet.family == other.subnet.family and one.span.intersect(other.span) is not None:
-            raise CniError(BAD_CONFIG, f"the range {one} overlaps the range {other}")
+        both = one.span.intersect(other.span) if one.subnet.family == other.subnet.family else None
+        if both is not None:
+            first, last = one.subnet.text(both.start), one.subnet.text(both.end - 1)
+            raise CniError(BAD_CONFIG, f"two ranges overlap: {first} to {last} is in both")

@@ -7,6 +7,7 @@ import stat
 
 from ringipam.address import parse_address
 from ringipam.errors import RequestError
+from ringipam.integrations.cni.call import brief
 from ringipam.integrations.cni.errors import BAD_CONFIG, IO_FAILURE, CniError
 
 SIZE_MAX = 64 * 1024
@@ -14,14 +15,12 @@ SIZE_MAX = 64 * 1024
 
 def read_dns(path: str) -> dict[str, object]:
     """Blocks; raises CniError 5 if the file cannot be read, 7 if it is none."""
-    if "\0" in path:
-        raise CniError(BAD_CONFIG, "ipam.resolvConf is no path, as it holds a zero byte")
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe must not keep anybody waiting
     except OSError as error:
         raise CniError(IO_FAILURE, f"cannot read ipam.resolvConf {path}: {error.strerror}") from None
-    except UnicodeEncodeError:
-        raise CniError(BAD_CONFIG, f"ipam.resolvConf is no path: {path!r}") from None
+    except ValueError:  # a zero byte, or half of a character
+        raise CniError(BAD_CONFIG, f"ipam.resolvConf is no path: {brief(path)}") from None
     try:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode) or status.st_size > SIZE_MAX:

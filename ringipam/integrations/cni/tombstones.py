@@ -154,7 +154,9 @@ class Tombstones:
 
     def _stuck(self, name: str, error: OSError) -> None:
         self._problem = CniError(
-            IO_FAILURE, f"cannot remove {self._directory / name}, which was carried out: {error.strerror}", code="disk"
+            IO_FAILURE,
+            f"cannot remove {self._directory / name}: {error.strerror}; while it is there no ADD is served",
+            code="disk",
         )
 
 
