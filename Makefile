@@ -12,7 +12,7 @@ help:            ## what there is
 	@grep -E '^[a-z]+: .*##|^[a-z]+:  .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
 
 # the package is installed from here, but for the CNI program, which is compiled when that is done
-$(VENV)/.stamp: pyproject.toml hatch_build.py ringipam/integrations/cni/program/ringipam.c
+$(VENV)/.stamp: pyproject.toml hatch_build.py $(wildcard ringipam/integrations/cni/program/*.c)
 	python3 -m venv $(VENV)
 	$(PY) -m pip install --quiet --upgrade pip
 	$(PY) -m pip install --quiet --editable '.[dev]'

@@ -10,6 +10,7 @@ import shlex
 import subprocess
 import sysconfig
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,14 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 SOURCE = "ringipam/integrations/cni/program/ringipam.c"
 PROGRAM = "ringipam/integrations/cni/program/ringipam"
 COMPILE_S_MAX = 120
+
+ALONE = (
+    *("kernel.c", "-static", "-nostdlib", "-ffreestanding", "-fno-builtin", "-fno-tree-loop-distribute-patterns"),
+    *("-fno-pie", "-no-pie", "-fno-stack-protector", "-U_FORTIFY_SOURCE", "-fno-asynchronous-unwind-tables"),
+)
+"""Without a C library, and without what compilers take for granted that one would prepare."""
+LINKED = (ALONE, ("-static",), ())
+"""Ways to make the program, the best first: one of the later two takes its place on machines that it is not for."""
 
 
 class CustomBuildHook(BuildHookInterface[Any]):
@@ -41,26 +50,46 @@ class CustomBuildHook(BuildHookInterface[Any]):
 
 
 def compile_program(source: Path, program: Path) -> str:
-    """`program` from `source`, statically linked if the tools can; what is wrong, and then there is no `program`."""
+    """`program` from `source`, as small as the tools can; what is wrong, and then there is no `program`."""
     program.unlink(missing_ok=True)  # an older one is worse than none
-    compiler = shlex.split(os.environ.get("CC") or "cc")
-    flags = shlex.split(os.environ.get("CFLAGS", "")) + shlex.split(os.environ.get("LDFLAGS", ""))
-    fresh = program.with_name(f".{program.name}-{os.getpid()}")  # may be running under its name, of an editable one
+    fresh = program.with_name(f".{program.name}-{os.getpid()}")
     problem = ""
-    for linking in (["-static"], []):
-        command = [*compiler, "-std=c99", "-Os", *flags, *linking, "-s", "-o", str(fresh), str(source)]
-        try:
-            subprocess.run(command, check=True, capture_output=True, text=True, timeout=COMPILE_S_MAX)
-        except subprocess.CalledProcessError as error:
-            problem = " ".join(f"{shlex.join(compiler)} fails: {error.stderr}".split())[:500]
-        except (OSError, subprocess.TimeoutExpired) as error:
-            problem = str(error)
-        else:
+    for linked in LINKED:
+        problem = _compile(source, fresh, linked) or _try_out(fresh)
+        if not problem:
             fresh.chmod(0o755)
             fresh.replace(program)
-            return ""
+            break
     fresh.unlink(missing_ok=True)
     return problem
+
+
+def _compile(source: Path, program: Path, linked: Sequence[str]) -> str:
+    """What is wrong, if anything."""
+    compiler = shlex.split(os.environ.get("CC") or "cc")
+    flags = shlex.split(os.environ.get("CFLAGS", "")) + shlex.split(os.environ.get("LDFLAGS", ""))
+    sources = [str(source.with_name(name)) for name in linked if name.endswith(".c")]
+    options = [option for option in linked if not option.endswith(".c")]
+    command = [*compiler, "-std=c99", "-Os", *flags, *options, "-s", "-o", str(program), str(source), *sources]
+    try:
+        subprocess.run(command, check=True, capture_output=True, text=True, timeout=COMPILE_S_MAX)
+    except subprocess.CalledProcessError as error:
+        return " ".join(f"{shlex.join(compiler)} fails: {error.stderr}".split())[:500]
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
+    return ""
+
+
+def _try_out(program: Path) -> str:
+    """What is wrong, if anything, with how it keeps a release that nobody answers: most of what it can do."""
+    with tempfile.TemporaryDirectory(prefix="ringipam-") as name:
+        env = {"CNI_COMMAND": "DEL", "RINGIPAM_SOCKET": f"{name}/s", "RINGIPAM_CNI_DIR": f"{name}/cni"}
+        try:
+            subprocess.run([program], env=env, input=b"{}", check=True, capture_output=True, timeout=COMPILE_S_MAX)
+            kept = [path.read_bytes() for path in Path(name, "cni").iterdir()]
+        except (OSError, subprocess.SubprocessError) as error:
+            return f"what was compiled does not run: {error}"
+    return "" if kept == [b"CNI_COMMAND=DEL\0\0{}"] else "what was compiled does not work"
 
 
 def _platform() -> str:

@@ -1,9 +1,11 @@
-"""Both programs, installed as `ringipam cni install` does it: every test of the program runs against each."""
+"""The program in each of its kinds, installed as `ringipam cni install` does it; every test of it runs against each."""
 
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from calling import Program
@@ -13,35 +15,65 @@ from ringipam.integrations.cni.program import installation
 ROOT = Path(__file__).parent.parent.parent
 
 
+LANGUAGES = ["C", "C with a library", "Python"]
+"""The program as it is built for most machines, for the others, and where no compiler is."""
+
+
 @pytest.fixture(scope="session")
-def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The program in C, by the very function that builds it into a wheel."""
+def build() -> ModuleType:
+    """hatch_build.py."""
     spec = importlib.util.spec_from_file_location("hatch_build", ROOT / "hatch_build.py")
     assert spec is not None
     assert spec.loader is not None
-    build = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(build)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory: pytest.TempPathFactory, build: ModuleType) -> Path:
+    """The program in C, by the very function that builds it into a wheel."""
     path = tmp_path_factory.mktemp("compiled") / "ringipam"
     if problem := build.compile_program(ROOT / build.SOURCE, path):
         pytest.skip(f"needs a C compiler: {problem}")
     return path
 
 
-def install(language: str, directory: Path, monkeypatch: pytest.MonkeyPatch, compiled: Path) -> Program:
-    """The program of one language, with its paths in `directory` built in."""
-    monkeypatch.setattr(installation, "COMPILED", compiled if language == "C" else directory / "none")
-    bin_dir, socket, cni_dir = directory / f"bin-{language}", directory / "s", directory / f"cni-{language}"
-    planned = installation.plan(bin_dir, None, socket=socket, cni_dir=cni_dir, name="net")
-    installation.carry_out(planned)
-    assert planned.language == language
-    return Program(planned.program.path, socket, cni_dir, language)
+@pytest.fixture(scope="session")
+def with_library(tmp_path_factory: pytest.TempPathFactory, build: ModuleType, compiled: Path) -> Path:
+    """As it is built for machines that kernel.c is not for."""
+    path = tmp_path_factory.mktemp("with_library") / "ringipam"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(build, "LINKED", build.LINKED[1:])
+        assert build.compile_program(ROOT / build.SOURCE, path) == ""
+    return path
+
+
+Make = Callable[[str], Program]
 
 
 @pytest.fixture
-def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compiled: Path) -> list[Program]:
-    return [install(language, tmp_path, monkeypatch, compiled) for language in ("C", "Python")]
+def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compiled: Path, with_library: Path) -> Make:
+    """The program of one kind, installed with its paths in a directory of this test built in."""
+    sources = dict(zip(LANGUAGES, (compiled, with_library, tmp_path / "none"), strict=True))
+
+    def make(language: str) -> Program:
+        monkeypatch.setattr(installation, "COMPILED", sources[language])
+        place = language.replace(" ", "-")
+        bin_dir, socket, cni_dir = tmp_path / f"bin-{place}", tmp_path / "s", tmp_path / f"cni-{place}"
+        planned = installation.plan(bin_dir, None, socket=socket, cni_dir=cni_dir, name="net")
+        installation.carry_out(planned)
+        assert planned.language == language.split()[0]
+        return Program(planned.program.path, socket, cni_dir, language)
+
+    return make
 
 
-@pytest.fixture(params=["C", "Python"])
-def program(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compiled: Path) -> Program:
-    return install(request.param, tmp_path, monkeypatch, compiled)
+@pytest.fixture
+def programs(make: Make) -> list[Program]:
+    return [make(language) for language in LANGUAGES]
+
+
+@pytest.fixture(params=LANGUAGES)
+def program(request: pytest.FixtureRequest, make: Make) -> Program:
+    return make(request.param)

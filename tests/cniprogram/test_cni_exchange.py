@@ -360,4 +360,4 @@ def test_a_daemon_that_hangs_is_given_up_on(programs: list[Program], tmp_path: P
             assert ": it took too long; " in one.error["msg"]
         else:
             assert one.status == 0
-    assert [len(program.tombstones()) for program in programs] == [2, 2]
+    assert [len(program.tombstones()) for program in programs] == [2, 2, 2]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 import sys
 import tarfile
@@ -13,6 +14,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent.parent
 PLACE = "ringipam/integrations/cni/program"
+MACHINES = ("x86_64", "aarch64")
+"""That kernel.c is for."""
 
 
 @pytest.fixture
@@ -88,7 +91,7 @@ def test_sources_are_complete(source: Path) -> None:
 
     with tarfile.open(archive) as content:
         names = {name.partition("/")[2] for name in content.getnames()}
-    assert {"hatch_build.py", f"{PLACE}/ringipam.c", f"{PLACE}/forwarder.py"} < names
+    assert {"hatch_build.py", f"{PLACE}/ringipam.c", f"{PLACE}/kernel.c", f"{PLACE}/forwarder.py"} < names
 
 
 @pytest.mark.usefixtures("compiled")
@@ -107,10 +110,33 @@ def test_what_pip_unpacks_is_installed_ready_to_run(source: Path, tmp_path: Path
     assert subprocess.run([installed], env={}, capture_output=True, check=False).returncode == 0
 
 
-def test_the_c_is_free_of_what_compilers_warn_of(tmp_path: Path, compiled: Path) -> None:
+@pytest.mark.parametrize("name", ["ringipam.c", "kernel.c"])
+@pytest.mark.usefixtures("compiled")
+def test_the_c_is_free_of_what_compilers_warn_of(tmp_path: Path, name: str) -> None:
+    if name == "kernel.c" and platform.machine() not in MACHINES:
+        return
     warnings = ["-std=c99", "-pedantic", "-Wall", "-Wextra", "-Wshadow", "-Wconversion", "-Werror"]
-    command = ["cc", *warnings, "-c", "-o", str(tmp_path / "o"), str(ROOT / PLACE / "ringipam.c")]
+    command = ["cc", *warnings, "-ffreestanding", "-Os", "-c", "-o", str(tmp_path / "o"), str(ROOT / PLACE / name)]
 
     done = subprocess.run(command, capture_output=True, text=True, check=False)
 
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_program_is_small_and_needs_no_library(compiled: Path, with_library: Path) -> None:
+    alone = platform.machine() in MACHINES
+
+    assert compiled.stat().st_size < (50_000 if alone else 2_000_000)
+    assert with_library.stat().st_size < 2_000_000
+    assert b"ld-linux" not in compiled.read_bytes(), "it is linked statically"
+
+
+@pytest.mark.usefixtures("compiled")
+def test_hardening_that_packagers_ask_for_breaks_nothing(source: Path) -> None:
+    flags = "-O2 -g -fstack-protector-strong -fPIE -D_FORTIFY_SOURCE=2 -fcf-protection=none"
+    build(source, "wheel:editable", CFLAGS=flags, LDFLAGS="-Wl,-z,relro -Wl,-z,now")
+
+    program = source / PLACE / "ringipam"
+    env = {"CNI_COMMAND": "VERSION", "RINGIPAM_SOCKET": str(source / "s")}
+    done = subprocess.run([program], env=env, input=b"{}", capture_output=True, check=False)
+    assert (done.returncode, done.stdout[:23]) == (0, b'{"cniVersion":"1.1.0","')

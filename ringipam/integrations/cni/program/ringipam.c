@@ -1,8 +1,8 @@
 /* The CNI program: hands environment and standard input to the daemon, prints its answer. Knows nothing of addresses.
  *
- * One file without libraries and without standard I/O, linked statically where that is possible: a runtime starts it
- * several times for each container, on hosts that may hold nothing else of ringipam. forwarder.py beside it does the
- * same in Python; what one does the other does, and the tests in tests/cniprogram run against both.
+ * Plain POSIX, without standard I/O and without memory to ask for, as a runtime starts it several times for each
+ * container, on hosts that may hold nothing else of ringipam. kernel.c is its library where that fits. forwarder.py
+ * does the same in Python; what one does the other does, and the tests in tests/cniprogram run against both.
  *
  * The exchange: POST /v1/cni, with every CNI_* variable as KEY=VALUE and a zero byte, one more zero byte, and standard
  * input as it is. The answer's body is what is printed. Status 200 is success, anything else is failure.
@@ -14,7 +14,6 @@
 
 #define _XOPEN_SOURCE 700 /* POSIX.1-2008 with SIGXFSZ */
 
-#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -22,7 +21,6 @@
 #include <stdio.h> /* renameat is declared there */
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/time.h>
@@ -45,6 +43,8 @@ enum {
  * knows to be constant it may copy to where it is used, and no mark would tell of that. */
 static volatile char built_in_socket[MARK_SIZE + SOCKET_SIZE] = "@RINGIPAM-SOCKET@/run/ringipam/ringipam.sock";
 static volatile char built_in_directory[MARK_SIZE + DIRECTORY_SIZE] = "@RINGIPAM-CNIDIR@/var/lib/ringipam/cni";
+
+#define VERSION_LETTERS "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-+"
 
 extern char **environ;
 
@@ -197,7 +197,7 @@ static const char *version(void)
         for (at += 12; at < end && strchr(" \t\r\n:", *at) && *at; at++)
             ;
         if (at < end && *at++ == '"')
-            while (at < end && size < 32 && (*at == '.' || *at == '-' || *at == '+' || isalnum((unsigned char)*at)))
+            while (at < end && size < 32 && *at && strchr(VERSION_LETTERS, *at))
                 found[size++] = *at++;
         if (at < end && *at == '"' && size)
             return found;
@@ -390,15 +390,24 @@ static int is_status_line(size_t head)
     return 1;
 }
 
+/* `name`, which is in small letters, stands at `at`, in letters of either size. */
+static int is_named(const char *at, const char *name)
+{
+    for (; *name; at++, name++)
+        if (*at != *name && (*at < 'A' || *at > 'Z' || *at - 'A' + 'a' != *name))
+            return 0;
+    return 1;
+}
+
 /* What Content-Length says (RFC 9110, 8.6); -1 if nothing that can be believed. */
 static long content_length(size_t head)
 {
-    const char name[] = "\r\nContent-Length:";
+    const char name[] = "\r\ncontent-length:";
     const char *at, *end = answer + head;
     long length = 0;
 
     for (at = answer; (size_t)(end - at) > sizeof name; at++)
-        if (strncasecmp(at, name, sizeof name - 1) == 0)
+        if (is_named(at, name))
             break;
     if ((size_t)(end - at) <= sizeof name)
         return -1;
@@ -503,13 +512,18 @@ static int enter_directory(int parent, const char *name)
 
 static int open_directory(void)
 {
-    char path[sizeof directory_path], *name, *rest = path;
-    int fd = open(directory_path[0] == '/' ? "/" : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    char path[sizeof directory_path], *name = path, *end;
+    int fd = openat(AT_FDCWD, directory_path[0] == '/' ? "/" : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
     memcpy(path, directory_path, sizeof path);
-    while (fd >= 0 && (name = strtok_r(rest, "/", &rest))) {
-        int next = enter_directory(fd, name);
+    for (; fd >= 0 && name; name = end) {
+        int next;
 
+        if ((end = strchr(name, '/')))
+            *end++ = '\0';
+        if (!*name)
+            continue;
+        next = enter_directory(fd, name);
         if (next < 0)
             return -1; /* with errno as it is: this process ends soon */
         close(fd);
