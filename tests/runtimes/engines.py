@@ -69,11 +69,15 @@ def conflist(name: str = "ring", version: str = "1.0.0", ipam: dict[str, Any] | 
 
 def install(machine: Machine, *networks: dict[str, Any]) -> None:
     """The standard plugins, ours beside them, and these networks."""
-    machine.run("sh", "-c", f"ln -sf {PLUGINS}/* /opt/cni/bin/")
+    install_standard_plugins(machine)
     paths = ("--socket", str(machine.socket), "--cni-dir", str(machine.data / "cni"))
     machine.run(*RINGIPAM, "cni", "install", "--no-conflist", *paths)
     for network in networks:
         machine.write(f"/etc/cni/net.d/10-{network['name']}.conflist", json.dumps(network))
+
+
+def install_standard_plugins(machine: Machine) -> None:
+    machine.run("sh", "-c", f"ln -sf {PLUGINS}/* /opt/cni/bin/")
 
 
 def collect_garbage(machine: Machine, network: str, valid: list[str]) -> None:
