@@ -47,6 +47,7 @@ mkdir -p /run/netns /run/lock
 touch "$1/disk/installed"
 mkdir -p /opt/cni/bin /etc/cni/net.d
 mount --bind "$1/boot_id" /proc/sys/kernel/random/boot_id
+mount --make-rshared /
 echo "$pid"
 sleep infinity &
 wait $!
