@@ -55,6 +55,14 @@ class Kubelet:
     def sandboxes(self) -> list[str]:
         return [text(parsed(item)[1][0]) for item in self._call("ListPodSandbox", []).get(1, [])]
 
+    def answers(self) -> bool:
+        """The runtime has opened its socket and read its state."""
+        try:
+            self._call("Status", [])
+        except grpc.RpcError:
+            return False
+        return True
+
     def network_is_ready(self) -> bool:
         """Status: the condition NetworkReady, which makes a node Ready."""
         conditions = parsed(self._call("Status", [])[1][0])[1]

@@ -221,12 +221,13 @@ class Containerd:
         """Start a container and stay with it, as `ctr run --rm` does: when it ends, its network is taken down."""
         log = f"log.{name}"
         self.tasks[name] = self.machine.start("ctr", "run", "--rm", *self.options(name), "/bin/sleep", "10000", log=log)
-        return str(until(f"{name} runs", lambda: self._address_if_up(name)))
+        return str(until(f"{name} runs", lambda: self.address_if_up(name)))
 
     def address(self, name: str) -> str:
-        return str(until(f"{name} has an address", lambda: self._address_if_up(name)))
+        return str(until(f"{name} has an address", lambda: self.address_if_up(name)))
 
-    def _address_if_up(self, name: str) -> str:
+    def address_if_up(self, name: str) -> str:
+        """Its address, or "" while it does not run."""
         serial = os.urandom(4).hex()
         shown = ("/bin/ip", "-o", "-4", "addr", "show", "eth0")
         return _address(self("tasks", "exec", "--exec-id", serial, name, *shown, check=False))

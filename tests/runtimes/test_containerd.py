@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -126,6 +127,36 @@ def test_a_killed_monitor_or_client_leaks_and_doubles_nothing(alone: Containerd,
     assert other != address
     alone("tasks", "rm", "--force", "c", check=False)
     held_is(alone, {"other": other})
+
+
+@pytest.mark.parametrize("stage", ["asked for", "address held"])
+@pytest.mark.parametrize("victim", ["ringipam", "containerd", "ctr"])
+def test_whoever_is_killed_while_a_container_starts_nothing_leaks_and_nothing_is_doubled(
+    alone: Containerd, victim: str, stage: str
+) -> None:
+    before, machine = alone.run("before"), alone.machine
+    starting = machine.start("ctr", "run", "--detach", *alone.options("starting"), "/bin/sleep", "1000000")
+    end = time.monotonic() + 5
+    while stage == "address held" and len(machine.view("leases")["leases"]) < 2 and time.monotonic() < end:
+        pass
+
+    if victim == "ringipam":
+        machine.stop(signal.SIGKILL)
+        starting.entered.wait(timeout=60)
+        machine.launch("--reap-after", REAP_AFTER_S)
+    elif victim == "containerd":
+        alone.stop(signal.SIGKILL)
+        starting.entered.wait(timeout=60)
+        alone.launch()
+    else:
+        starting.stop(signal.SIGKILL)
+    after = alone.run("after")
+
+    assert after != before
+    started = alone.address_if_up("starting")
+    assert started not in (before, after)
+    alone("tasks", "rm", "--force", "starting", check=False)
+    held_is(alone, {"before": before, "after": after})
 
 
 def test_after_a_reboot_nothing_is_held_but_what_is_started_again(alone: Containerd) -> None:

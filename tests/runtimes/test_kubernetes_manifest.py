@@ -195,6 +195,7 @@ def test_the_manifests_containers_make_three_nodes_whose_pods_have_addresses_of_
             containerd.import_pause()
             kubelet = Kubelet(str(node.machine.root("/run/containerd/containerd.sock")), node.machine.cgroup)
             kubelets.append(stack.enter_context(closing(kubelet)))
+            until("CRI answers", kubelet.answers)
         sandboxes = [kubelet.run_pod(Pod("web", f"6f0d-{n}")) for n, kubelet in enumerate(kubelets)]
         addresses = [kubelet.address_of(sandbox) for kubelet, sandbox in zip(kubelets, sandboxes, strict=True)]
 

@@ -121,6 +121,23 @@ def test_a_container_removed_while_the_daemon_is_down_is_released_when_it_is_up_
     assert alone.address("early") not in ("", kept)
 
 
+def test_a_host_whose_daemon_is_killed_again_and_again_and_one_that_goes_on_issue_no_address_twice(
+    pair: tuple[Podman, Podman],
+) -> None:
+    one, two = pair
+    addresses = []
+    for number in range(3):
+        starting = two.machine.start("podman", "run", "-d", *two.options(f"two{number}"), two.image, "sleep", "1000000")
+        addresses.append(one.run(f"one{number}"))
+        one.machine.stop(signal.SIGKILL)
+        assert starting.entered.wait(timeout=60) == 0
+        addresses.append(two.address(f"two{number}"))
+        one.machine.launch("--init", "consensus=2", "--reap-after", REAP_AFTER_S, two.machine.endpoint)
+
+    assert len(set(addresses)) == 6
+    assert assert_no_address_twice([one.machine, two.machine]) == 6
+
+
 # ── kills at every stage of a container's life ────────────────────────────────────────────────────
 
 # What can be seen of a container that is being started, in the order in which it comes about.
