@@ -1,7 +1,7 @@
 """CNI ADD and DEL as the runtime sees them, from exec to exit, against host-local: in one run, on one disk, in turns.
 
 `make bench` runs it; host-local is that of the package containernetworking-plugins. With --churn instead: containers
-that come and go 10 a second on each of two hosts. Usage: python -m benchmarks.cni [--quick] [--churn] [--json FILE]
+that come and go 10 a second on each of two hosts. Usage: python -m benchmarks.cni [--samples N] [--churn] [--json FILE]
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from ringipam.integrations.cni.program.installation import carry_out, plan
 SIZES = (0, 1_000, 10_000)
 CALLERS = (1, 8)
 SAMPLES = 1_000
-"""For each cell, over all callers."""
 HOST_LOCAL = Path("/usr/lib/cni/host-local")
 SUBNET = "10.32.0.0/12"
 CHURN_CONTAINERS, CHURN_PER_SECOND, CHURN_LIFETIME = 500, 10.0, 50
@@ -88,7 +87,7 @@ def measure(plugins: Mapping[str, Plugin], callers: int, samples: int) -> dict[s
     }
 
 
-def table(directory: Path, scale: float) -> list[dict[str, Any]]:
+def table(directory: Path, samples: int) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for leases in SIZES:
         with daemon(directory / f"h{leases}") as client:
@@ -98,11 +97,21 @@ def table(directory: Path, scale: float) -> list[dict[str, Any]]:
                 plugins["host-local"] = host_local(directory, leases)
             measure(plugins, 1, 20)  # both are in memory then
             for callers in CALLERS:
-                found = measure(plugins, callers, int(SAMPLES * scale))
+                found = measure(plugins, callers, samples)
                 rows.append({"in_use": leases, "callers": callers, **found})
                 show(rows[-1])
             assert len(client.leases()) == leases, "something was left, or lost"
     return rows
+
+
+def starts(directory: Path, samples: int) -> dict[str, Any]:
+    """Percentiles by plugin of the least that it can be asked, with no daemon there."""
+    directory.mkdir()
+    plugins = {"ringipam": ringipam(directory)}
+    if HOST_LOCAL.exists():
+        plugins["host-local"] = host_local(directory, 0)
+    [found] = launch([{"do": "starts", "plugins": plugins, "samples": samples}])
+    return {name: percentiles(times) for name, times in found.items()}
 
 
 def show(row: Mapping[str, Any]) -> None:
@@ -116,13 +125,13 @@ def show(row: Mapping[str, Any]) -> None:
     print("| " + " | ".join(cells) + " |", flush=True)
 
 
-def churned(directory: Path, scale: float) -> dict[str, Any]:
+def churned(directory: Path) -> dict[str, Any]:
     """Two hosts of one ring, containers coming and going on both: times over both, and whether all came out even."""
     with contextlib.ExitStack() as stack:
         first = stack.enter_context(daemon(directory / "h1", "--init", "consensus=1"))
         second = stack.enter_context(daemon(directory / "h2", "--init", "observer", listening(directory / "h1")))
         first.prime()
-        load = {"containers": int(CHURN_CONTAINERS * scale), "per_second": CHURN_PER_SECOND, "lifetime": CHURN_LIFETIME}
+        load = {"containers": CHURN_CONTAINERS, "per_second": CHURN_PER_SECOND, "lifetime": CHURN_LIFETIME}
         plugins = [ringipam(directory / host) for host in ("h1", "h2")]
         tasks = [{"do": "churn", "plugin": one, "caller": f"h{n}", **load} for n, one in enumerate(plugins, 1)]
         found = launch(tasks)
@@ -143,22 +152,23 @@ def doubles(held: Sequence[tuple[str, float, float]]) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a tenth of the samples")
+    parser.add_argument("--samples", type=int, default=SAMPLES, help=f"in each cell, over all callers ({SAMPLES})")
     parser.add_argument("--churn", action="store_true", help="two hosts under a steady load, instead of the table")
     parser.add_argument("--json", type=Path, help="also write the results here")
     parser.add_argument("--directory", type=Path, default=None, help="where the data lie (default: a temporary one)")
     arguments = parser.parse_args()
-    scale = 0.1 if arguments.quick else 1.0
     with tempfile.TemporaryDirectory(dir=arguments.directory) as temporary:
         directory = Path(temporary)
         if arguments.churn:
-            results: Any = churned(directory, scale)
+            results: Any = churned(directory)
             print(json.dumps(results, indent=1))
         else:
             if not HOST_LOCAL.exists():
                 print(f"{HOST_LOCAL} is not there (apt-get install containernetworking-plugins): ringipam alone")
             print("in use | callers | ADD ms p50 / p95 / p99: ringipam | host-local | ratio of p95 | DEL: likewise")
-            results = table(directory, scale)
+            results = {"table": table(directory, arguments.samples)}
+            results["start_ms"] = starts(directory / "start", arguments.samples)
+            print("a start alone (VERSION, without a daemon), ms:", results["start_ms"])
     if arguments.json:
         arguments.json.write_text(json.dumps(results, indent=1))
 

@@ -49,6 +49,15 @@ def in_turns(plugins: dict, caller: str, samples: int) -> dict:
     return times
 
 
+def starts(plugins: dict, samples: int) -> dict:
+    """What each takes to say which versions it speaks, in turns; times by plugin."""
+    times: dict = {name: [] for name in plugins}
+    for _ in range(samples):
+        for name, plugin in plugins.items():
+            times[name].append(execute(plugin, "VERSION", "c")[0])
+    return times
+
+
 def churn(plugin: dict, caller: str, containers: int, per_second: float, lifetime: int) -> dict:
     """Containers that come at a steady pace, each removed when `lifetime` more have come; with the address of each."""
     times: dict = {"ADD": [], "DEL": [], "held": []}
@@ -69,4 +78,4 @@ def churn(plugin: dict, caller: str, containers: int, per_second: float, lifetim
 
 if __name__ == "__main__":
     told = json.load(sys.stdin)
-    json.dump({"in_turns": in_turns, "churn": churn}[told.pop("do")](**told), sys.stdout)
+    json.dump({"in_turns": in_turns, "starts": starts, "churn": churn}[told.pop("do")](**told), sys.stdout)

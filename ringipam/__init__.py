@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         StoreError,
     )
     from ringipam.lease import Lease
+    from ringipam.runtime.dualstack import DualStack, open_dual_stack
     from ringipam.runtime.node import Node, open_node
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "Client",
     "Config",
     "DaemonUnreachableError",
+    "DualStack",
     "FencedError",
     "InUseError",
     "Lease",
@@ -46,6 +48,7 @@ __all__ = [
     "RequestTimeoutError",
     "RingIpamError",
     "StoreError",
+    "open_dual_stack",
     "open_node",
 ]
 
@@ -53,8 +56,10 @@ _HOMES = {
     "AsyncClient": "client",
     "Client": "client",
     "Config": "config",
+    "DualStack": "runtime.dualstack",
     "Lease": "lease",
     "Node": "runtime.node",
+    "open_dual_stack": "runtime.dualstack",
     "open_node": "runtime.node",
 }
 

@@ -104,18 +104,19 @@ def parse_cidr(text: str) -> Cidr:
     return cidr
 
 
-def parse_span(first: str, last: str | None) -> tuple[int, int]:
-    """The addresses from `first` to `last`, both in it; a CIDR or one address if `last` is None. Raises RequestError.
+def parse_span(first: str, last: str | None) -> tuple[int, Range]:
+    """The family, and the addresses from `first` to `last`, both in it; a CIDR or one address if `last` is None.
 
-    The end is the address behind the last one.
+    Raises RequestError.
     """
     if last is None and "/" in first:
-        return parse_cidr(first).range
+        cidr = parse_cidr(first)
+        return cidr.family, cidr.range
     family, start = parse_address(first)
     last_family, end = parse_address(first if last is None else last)
     if family != last_family or end < start:
         raise RequestError(f"not a range of addresses: {first} to {last}")
-    return start, end + 1
+    return family, Range(start, end + 1)
 
 
 def parse_subnet(text: str) -> Cidr:

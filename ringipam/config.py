@@ -16,6 +16,9 @@ from ringipam.address import Cidr, Range, parse_address, parse_cidr, parse_subne
 from ringipam.errors import RequestError
 
 PORT_DEFAULT = 6783
+PORT_MAX = 65535
+IPV6_DIR = "ipv6"
+"""Where in the data directory the state of a second range lies, that of `iprange6`."""
 NAME_PATTERN = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9_])?")
 SOCKET_VARIABLE = "RINGIPAM_SOCKET"
 TIMEOUT_S = 30.0
@@ -92,7 +95,7 @@ def parse_endpoint(text: str, port_default: int | None = PORT_DEFAULT) -> tuple[
         raise RequestError(f"not of the form HOST:PORT: {text!r}")
     number = int(port) if port is not None else port_default
     assert number is not None
-    if not 0 <= number <= 65535:
+    if not 0 <= number <= PORT_MAX:
         raise RequestError(f"no such port: {text!r}")
     return host, number
 
@@ -107,6 +110,23 @@ def peer_endpoint(text: str) -> str:
     if not host or not port:
         raise RequestError(f"not a peer's address, HOST or HOST:PORT: {text!r}")
     return format_endpoint(host, port)
+
+
+def next_port(text: str) -> str:
+    """The endpoint of the second ring, where `text` is that of the first; port 0 stays 0. Raises RequestError."""
+    host, port = parse_endpoint(text)
+    if port == PORT_MAX:
+        raise RequestError(f"the second ring uses the port after the first one's, and there is none after {text}")
+    return format_endpoint(host, port + 1 if port else 0)
+
+
+def _family_of(text: str) -> int:
+    """Of an address or CIDR."""
+    return parse_address(text.partition("/")[0])[0]
+
+
+def _inside(part: Range, family: int, universe: Cidr) -> bool:
+    return family == universe.family and universe.range.covers(part)
 
 
 def _is_ipv6(host: str) -> bool:
@@ -141,6 +161,10 @@ class Config:
     iprange: str
     subnet: str | None = None
     """The subnet an address comes from when the caller names none; the whole range if None."""
+    iprange6: str | None = None
+    """A second range, of IPv6 beside an IPv4 one: a ring of its own, on the port after the first one's."""
+    subnet6: str | None = None
+    """As `subnet`, for `iprange6`."""
     name: str = field(default_factory=lambda: socket.gethostname().partition(".")[0])
     listen: str | None = None
     """None: 0.0.0.0:6783 with credentials, 127.0.0.1:6783 without."""
@@ -186,6 +210,7 @@ class Config:
             raise RequestError(f"the daemon's own --socket is a path, not {self.socket}")
         check_name(self.name)
         self._check_ranges()
+        self._check_excludes()
         self._check_credentials()
         for peer in self.peers:
             peer_endpoint(peer)
@@ -200,14 +225,32 @@ class Config:
             raise RequestError(f"quarantine_s is 0 to 86400 seconds, not {self.quarantine_s}")
         if not 0 <= self.reap_after_s <= 86_400:
             raise RequestError(f"--reap-after is 0 to 86400 seconds, not {self.reap_after_s}")
+        if self.iprange6 is not None:
+            self.of_family(6)  # there is a port after each
 
     def _check_ranges(self) -> None:
-        universe = self.universe
-        if not universe.range.covers(self.default_subnet.range) or self.default_subnet.family != universe.family:
+        if not _inside(self.default_subnet.range, self.default_subnet.family, self.universe):
             raise RequestError(f"--subnet {self.subnet} does not lie inside --iprange {self.iprange}")
+        if self.iprange6 is None:
+            if self.subnet6 is not None:
+                raise RequestError("--subnet6 needs --iprange6, the range it lies in")
+            return
+        second = parse_subnet(self.iprange6)
+        if (self.universe.family, second.family) != (4, 6):
+            raise RequestError(
+                f"--iprange6 is an IPv6 range beside an IPv4 --iprange, not {self.iprange6} beside {self.iprange}"
+            )
+        if self.subnet6 is not None:
+            subnet = parse_subnet(self.subnet6)
+            if not _inside(subnet.range, subnet.family, second):
+                raise RequestError(f"--subnet6 {self.subnet6} does not lie inside --iprange6 {self.iprange6}")
+
+    def _check_excludes(self) -> None:
+        universes = [self.universe] if self.iprange6 is None else [self.universe, parse_subnet(self.iprange6)]
+        either = self.iprange if self.iprange6 is None else f"{self.iprange} or --iprange6 {self.iprange6}"
         for text, excluded in zip(self.exclude, self.excluded, strict=True):
-            if not universe.range.covers(excluded) or parse_address(text.partition("/")[0])[0] != universe.family:
-                raise RequestError(f"--exclude {text} does not lie inside --iprange {self.iprange}")
+            if not any(_inside(excluded, _family_of(text), universe) for universe in universes):
+                raise RequestError(f"--exclude {text} does not lie inside --iprange {either}")
 
     def _check_endpoints(self) -> None:
         host, _ = parse_endpoint(self.listen_on)
@@ -240,6 +283,29 @@ class Config:
             raise RequestError("--ca, --cert and --key go together")
         if sum((self.password_file is not None, self.ca is not None, self.insecure)) > 1:
             raise RequestError("give one of --password-file, --ca with --cert and --key, or --insecure")
+
+    def of_family(self, family: int) -> Config:
+        """The configuration of the node of one of two ranges (docs/design.md, "Two families").
+
+        The second ring uses the port after the first one's, here and on every peer. Raises RequestError if there is
+        none.
+        """
+        exclude = tuple(text for text in self.exclude if _family_of(text) == family)
+        if family == 4:
+            return dataclasses.replace(self, iprange6=None, subnet6=None, exclude=exclude)
+        assert self.iprange6 is not None
+        return dataclasses.replace(
+            self,
+            iprange6=None,
+            subnet6=None,
+            exclude=exclude,
+            iprange=self.iprange6,
+            subnet=self.subnet6,
+            listen=next_port(self.listen_on),
+            advertise=None if self.advertise is None else next_port(self.advertise),
+            peers=tuple(map(next_port, self.peers)),
+            data_dir=self.data_dir / IPV6_DIR,
+        )
 
     @property
     def universe(self) -> Cidr:

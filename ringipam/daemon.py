@@ -9,20 +9,24 @@ from contextlib import asynccontextmanager, suppress
 
 import trio
 
-from ringipam.config import Config
+from ringipam.config import IPV6_DIR, Config
 from ringipam.core.events import Show
 from ringipam.errors import RingIpamError
 from ringipam.integrations.cni.service import open_cni
 from ringipam.journal import WINDOW_S, Journal, open_journal
+from ringipam.runtime.dualstack import DualStack, open_dual_stack
 from ringipam.runtime.node import Node, open_node
 from ringipam.runtime.rotation import LOOK_S, Rotated
 from ringipam.sdnotify import is_wanted, notify, watchdog_s
 from ringipam.server import access
 from ringipam.server.surface import open_surface
+from ringipam.store.directory import DATABASE
 from ringipam.version import release
 
 STATUS_S = 10.0
 """How often the service manager is told what the daemon does, unless a watchdog asks more often."""
+
+Served = Node | DualStack
 
 logger = logging.getLogger("ringipam")
 
@@ -49,7 +53,7 @@ def run(config: Config) -> int:
 
 async def _serve(config: Config, journal: Journal) -> None:
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async with open_node(config) as node, _open_doors(config, node), trio.open_nursery() as nursery:
+        async with _opened(config) as node, _open_doors(config, node), trio.open_nursery() as nursery:
             await _greet(config, node, journal)
             notify("READY=1", await _state(node))
             nursery.start_soon(_tell_left_out, journal)
@@ -64,7 +68,22 @@ async def _serve(config: Config, journal: Journal) -> None:
 
 
 @asynccontextmanager
-async def _open_doors(config: Config, node: Node) -> AsyncIterator[None]:
+async def _opened(config: Config) -> AsyncIterator[Served]:
+    """The node of the one range, or those of both."""
+    if config.iprange6 is not None:
+        async with open_dual_stack(config) as both:
+            yield both
+        return
+    async with open_node(config) as node:
+        if (config.data_dir / IPV6_DIR / DATABASE).exists():
+            left = f"the IPv6 range in {config.data_dir / IPV6_DIR} is not served: start with --iprange6 for it"
+            logger.warning("%s", left)
+            node.notices.append(lambda: [left])
+        yield node
+
+
+@asynccontextmanager
+async def _open_doors(config: Config, node: Served) -> AsyncIterator[None]:
     """The API of `node`, and who may use it: read anew when its files change."""
     rotated = Rotated("the credentials of --http", access.files(config), lambda _: access.read_access(config))
     node.notices.append(lambda: [*access.notice(config), *filter(None, [rotated.problem])])
@@ -94,7 +113,7 @@ async def _keep_looking(rotated: Rotated[access.Access]) -> None:
         await rotated.look(trio.to_thread.run_sync)
 
 
-async def _report(node: Node) -> None:
+async def _report(node: Served) -> None:
     """Tell the service manager how the node is, as long as it can say so: what does not answer is not alive.
 
     A node that refuses requests because of its disk answers all the same: a restart would not mend the disk.
@@ -107,7 +126,7 @@ async def _report(node: Node) -> None:
             notify(await _state(node), *alive)
 
 
-async def _state(node: Node) -> str:
+async def _state(node: Served) -> str:
     """One line that says what the node is doing; it comes from the core, not from memory."""
     status = await node.ask(Show.STATUS)
     assert isinstance(status, dict)
@@ -125,7 +144,7 @@ async def _tell_left_out(journal: Journal) -> None:
         journal.tell_left_out()
 
 
-async def _greet(config: Config, node: Node, journal: Journal) -> None:
+async def _greet(config: Config, node: Served, journal: Journal) -> None:
     """Say who is there: to people on standard output, to machines in the log."""
     for line in await _greeting(config, node):
         if journal.for_machines:
@@ -134,7 +153,7 @@ async def _greet(config: Config, node: Node, journal: Journal) -> None:
             print(line, flush=True)
 
 
-async def _greeting(config: Config, node: Node) -> list[str]:
+async def _greeting(config: Config, node: Served) -> list[str]:
     """Who and where this node is and, on a ring of one, how others join it."""
     status = await node.ask(Show.STATUS)
     assert isinstance(status, dict)
@@ -143,13 +162,21 @@ async def _greeting(config: Config, node: Node) -> list[str]:
     lines = [
         f"{peer['name']}.{peer['uid']}: range {config.universe}, socket {config.socket}, listening on {node.listening}"
     ]
+    if isinstance(node, DualStack):
+        second = node.node(6)
+        of_second = await second.ask(Show.STATUS)
+        assert isinstance(of_second, dict)
+        other = of_second["peer"]
+        assert isinstance(other, dict)
+        lines.append(f"{other['name']}.{other['uid']}: range {second.config.universe}, listening on {second.listening}")
     if not config.peers and config.init is None:
         lines.append(_invitation(config, node))
     return lines
 
 
-def _invitation(config: Config, node: Node) -> str:
-    join = f"ringipam launch --iprange {config.universe}"
+def _invitation(config: Config, node: Served) -> str:
+    second = "" if config.iprange6 is None else f" --iprange6 {config.iprange6}"
+    join = f"ringipam launch --iprange {config.universe}{second}"
     port = node.listening.rpartition(":")[2]
     if config.password_file is not None:
         return f"others join with: {join} --password-file FILE {config.name}:{port}"

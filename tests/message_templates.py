@@ -20,7 +20,7 @@ PROGRAMMERS = {"AttributeError", "AssertionError", "TypeError"}
 """Errors for whoever calls Python functions wrongly; no operator sees them."""
 NOT_PROSE = re.compile(
     r"[A-Z][A-Za-z-]+: (close|Bearer|\{\w+\})|.* HTTP/1\.1 .*"
-    r"|(ALTER TABLE|CREATE (TABLE|TRIGGER)|DROP TABLE|INSERT INTO) .*"
+    r"|(ALTER TABLE|CREATE (TABLE|TRIGGER)|DROP TABLE|DELETE FROM|INSERT (OR REPLACE )?INTO) .*"
 )
 """HTTP and SQL, for no reader."""
 

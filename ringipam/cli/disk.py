@@ -48,30 +48,46 @@ def _add_data_dir(parser: argparse.ArgumentParser) -> None:
 
 
 def _backup(options: argparse.Namespace) -> int:
-    from ringipam.store.backup import back_up
+    from ringipam.store.backup import back_up_all
 
-    back_up(options.data_dir, options.file)
+    for copy in back_up_all(options.data_dir, options.file)[1:]:
+        print(f"the IPv6 range is in {copy}")
     return 0
 
 
 def _check(options: argparse.Namespace) -> int:
+    from ringipam.store.directory import ranges
     from ringipam.store.inspection import inspect
 
-    found = inspect(options.data_dir)
+    found = [(title, inspect(path)) for title, path in ranges(options.data_dir)]
+    faults = [f"{title}{fault}" for title, one in found for fault in one.faults]
+    notes = [f"{title}{note}" for title, one in found for note in one.notes]
     if options.json:
-        print_json({"sound": found.sound, "faults": found.faults, "notes": found.notes})
+        print_json({"sound": not faults, "faults": faults, "notes": notes})
     else:
-        for line in found.faults or ["sound"]:
+        for line in faults or ["sound"]:
             print(line)
-        for note in found.notes:
+        for note in notes:
             print(f"note: {note}")
-    return 0 if found.sound else 1
+    return 1 if faults else 0
 
 
 def _repair(options: argparse.Namespace) -> int:
+    from ringipam.store.directory import ranges
+
+    at = datetime.now(UTC)
+    sound = [_repair_one(options, at, title, path) for title, path in ranges(options.data_dir)]
+    return 0 if all(sound) else 1
+
+
+def _repair_one(options: argparse.Namespace, at: datetime, title: str, path: Path) -> bool:
     from ringipam.store.repair import repair
 
+    def say(what: object) -> None:
+        print(f"{title}{what}")
+
     def ask(what: str) -> bool:
+        what = f"{title}{what}"
         if options.yes:
             print(what)
             return True
@@ -81,7 +97,7 @@ def _repair(options: argparse.Namespace) -> int:
             print()
         return answer.strip().lower() in ("y", "yes")
 
-    return 0 if repair(options.data_dir, datetime.now(UTC), ask, print) else 1
+    return repair(path, at, ask, say)
 
 
 def _history(options: argparse.Namespace) -> int:
@@ -112,9 +128,12 @@ def _history(options: argparse.Namespace) -> int:
 
 
 def _read_history(directory: Path, text: str) -> dict[str, Any]:
+    from ringipam.store.directory import ranges
     from ringipam.store.history import history
 
-    return history(directory, *parse_address(text))
+    family, address = parse_address(text)
+    second = [path for _, path in ranges(directory)[1:] if family == 6]
+    return history(second[0] if second else directory, family, address)
 
 
 def _ask_history(options: argparse.Namespace) -> dict[str, Any]:

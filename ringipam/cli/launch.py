@@ -23,6 +23,8 @@ def add_commands(commands: Commands[argparse.ArgumentParser]) -> None:
     for flag, metavar, text in (
         ("--iprange", "CIDR", "the addresses that all hosts share; the same on each of them"),
         ("--subnet", "CIDR", "where addresses come from unless told otherwise (the whole range)"),
+        ("--iprange6", "CIDR", "a second range, IPv6 beside IPv4; its ring uses the port after the first one's"),
+        ("--subnet6", "CIDR", "as --subnet, for --iprange6"),
         ("--name", "NAME", "this host's name among the others (the host name)"),
         ("--listen", "HOST:PORT", "for other hosts (0.0.0.0:6783; without credentials 127.0.0.1:6783)"),
         ("--advertise", "HOST:PORT", "where others reach this host, if not where their connection comes from"),

@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from ringipam.cli.arguments import Commands, add_json, add_socket, add_timeout, add_yes, client, confirm, need_answer
-from ringipam.cli.output import count_text, print_json, print_table, size_text
+from ringipam.cli.output import count_text, parts, print_json, print_table, print_title, size_text
 
 
 def add_commands(commands: Commands[argparse.ArgumentParser]) -> None:
@@ -46,8 +46,10 @@ def _leave(options: argparse.Namespace) -> int:
     if options.json:
         print_json(heirs)
         return 0
-    if heirs["heirs"]:
-        print_table(("HEIR", "ADDRESSES"), [(heir, size_text(size)) for heir, size in heirs["heirs"].items()])
+    for title, part in parts(heirs):
+        if part["heirs"]:
+            print_title(title)
+            print_table(("HEIR", "ADDRESSES"), [(heir, size_text(size)) for heir, size in part["heirs"].items()])
     print("this host has left the ring: its daemon can be stopped")
     return 0
 
@@ -58,26 +60,37 @@ def _remove(options: argparse.Namespace) -> int:
     daemon = client(options)
     plan: Any = daemon.remove_peers(*options.peers, force=options.force, dry_run=True, timeout=options.timeout)
     if options.dry_run:
-        print_json(plan) if options.json else print(_planned(plan))
+        print_json(plan) if options.json else print("\n".join(map(_planned, parts(plan))))
         return 0
-    names = ", ".join(plan["would_remove"])
+    going = [(title, part) for title, part in parts(plan) if part["would_remove"]]
+    names = " and ".join(f"{title}{', '.join(part['would_remove'])}" for title, part in going)
+    sizes = " and ".join(f"{title}{size_text(part['would_take'])}" for title, part in going)
     risk = ""
     if options.force:
         risk = "; if it is alive, or one that does not answer has space from it, addresses may be held twice"
-    confirm(options, f"remove {names} for good, {size_text(plan['would_take'])} addresses as seen from here{risk}")
+    confirm(options, f"remove {names} for good, {sizes} addresses as seen from here{risk}")
     done: Any = daemon.remove_peers(*options.peers, force=options.force, timeout=options.timeout)
     if options.json:
         print_json(done)
         return 0
-    print(f"removed {', '.join(done['removed'])}: {size_text(done['taken'])} addresses taken over")
-    if done["without"]:
-        print(f"not heard from: {', '.join(done['without'])}; watch `ringipam conflicts` when they are back")
-    if done["also"]:
-        print(f"at the same time removed somebody: {', '.join(done['also'])}")
+    for title, part in parts(done):
+        if part["removed"] or not title:
+            _show_removed(title, part)
     return 0
 
 
-def _planned(plan: dict[str, Any]) -> str:
+def _show_removed(title: str, done: dict[str, Any]) -> None:
+    print(f"{title}removed {', '.join(done['removed'])}: {size_text(done['taken'])} addresses taken over")
+    if done["without"]:
+        print(f"{title}not heard from: {', '.join(done['without'])}; watch `ringipam conflicts` when they are back")
+    if done["also"]:
+        print(f"{title}at the same time removed somebody: {', '.join(done['also'])}")
+
+
+def _planned(titled: tuple[str, dict[str, Any]]) -> str:
+    title, plan = titled
+    if title and not plan["would_remove"]:
+        return f"{title}none of them is a member"
     lines = [
         f"would remove {', '.join(plan['would_remove'])}",
         f"would take over {size_text(plan['would_take'])} addresses, as seen from here",
@@ -85,7 +98,7 @@ def _planned(plan: dict[str, Any]) -> str:
     ]
     if plan["unreachable"]:
         lines.append(f"cannot be reached now: {', '.join(plan['unreachable'])}")
-    return "\n".join(lines)
+    return "\n".join(f"{title}{line}" for line in lines)
 
 
 def _rejoin(options: argparse.Namespace) -> int:
@@ -94,18 +107,30 @@ def _rejoin(options: argparse.Namespace) -> int:
     daemon = client(options)
     plan: Any = daemon.rejoin(dry_run=True, drop_leases=options.drop_leases)
     if not options.json:
-        print(f"{plan['from']} would become a new peer; {count_text(len(plan['leases']), 'lease')}: {plan['becomes']}")
-        if plan["leases"]:
-            rows = [(lease["id"], lease["address"], lease["since"]) for lease in plan["leases"]]
-            print_table(("ID", "ADDRESS", "SINCE"), rows)
+        for title, part in parts(plan):
+            _show_rejoin_plan(title, part)
     if options.dry_run:
         if options.json:
             print_json(plan)
         return 0
-    confirm(options, f"give up {plan['from']} for good")
+    given_up = " and ".join(part["from"] for _, part in parts(plan) if part["to"] != part["from"])
+    confirm(options, f"give up {given_up} for good")
     done: Any = daemon.rejoin(drop_leases=options.drop_leases)
     if options.json:
         print_json(done)
         return 0
-    print(f"now {done['to']}; next, here: {done['next']}")
+    for title, part in parts(done):
+        if part["to"] != part["from"]:
+            print(f"{title}now {part['to']}; next, here: {part['next']}")
     return 0
+
+
+def _show_rejoin_plan(title: str, plan: dict[str, Any]) -> None:
+    if plan["to"] == plan["from"]:
+        print(f"{title}{plan['from']} stays as it is, a member in good standing")
+        return
+    leases = count_text(len(plan["leases"]), "lease")
+    print(f"{title}{plan['from']} would become a new peer; {leases}: {plan['becomes']}")
+    if plan["leases"]:
+        rows = [(lease["id"], lease["address"], lease["since"]) for lease in plan["leases"]]
+        print_table(("ID", "ADDRESS", "SINCE"), rows)

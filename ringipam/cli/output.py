@@ -4,10 +4,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 
 def print_json(data: object) -> None:
     print(json.dumps(data, indent=2, ensure_ascii=False))
+
+
+def parts(answer: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """An answer of one range as it is, one of two by family; each with what its lines begin with."""
+    if "ipv6" not in answer:
+        return [("", answer)]
+    return [("IPv4: ", answer), ("IPv6: ", answer["ipv6"])]
+
+
+def print_title(title: str) -> None:
+    """A line for what `parts` tells apart; none where there is one range."""
+    if title:
+        print(title.strip())
 
 
 def print_table(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -24,10 +24,12 @@ NEXT_STEP = {
 
 def add_commands(commands: Commands[argparse.ArgumentParser]) -> None:
     _add_view(commands, "status", "how this host is, and what to do about it", _status)
-    _add_view(commands, "ring", "who owns which part of the range", _ring)
-    _add_view(commands, "peers", "the other hosts, as this one sees them", _peers)
-    parser = _add_view(commands, "conflicts", "addresses that more than one host may hold", _conflicts)
-    _add_resolve(parser)
+    ring = _add_view(commands, "ring", "who owns which part of the range", _ring)
+    peers = _add_view(commands, "peers", "the other hosts, as this one sees them", _peers)
+    conflicts = _add_view(commands, "conflicts", "addresses that more than one host may hold", _conflicts)
+    for parser in (ring, peers, conflicts):
+        parser.add_argument("--ipv6", action="store_true", help="of the IPv6 range, where there are two")
+    _add_resolve(conflicts)
 
 
 def _add_resolve(parser: argparse.ArgumentParser) -> None:
@@ -66,7 +68,7 @@ def _add_view(
     def run(options: argparse.Namespace) -> int:
         from ringipam.client.calls import view
 
-        data = client(options).perform(view(name))
+        data = client(options).perform(view(name, 6 if getattr(options, "ipv6", False) else None))
         if options.json:
             print_json(data)
         else:
@@ -81,23 +83,37 @@ def _add_view(
 
 
 def _status(status: View) -> None:
-    peer, peers, state = status["peer"], status["peers"], status["state"]
+    """Of two ranges: the state, the warnings and what to do are those of both."""
+    peer, state = status["peer"], status["state"]
     lines = [
         ("peer", f"{peer['name']} (uid {peer['uid']})"),
         ("state", f"{state}: {status['reason']}" if status["reason"] else state),
-        ("range", f"{status['universe']}, addresses from {status['subnet']} unless told otherwise"),
-        ("cluster", status["cluster"] or "none yet"),
-        ("space", f"{size_text(status['owned'])} addresses owned here, {size_text(status['free'])} of them free"),
-        ("leases", str(status["leases"])),
-        ("peers", f"{peers['alive']} alive, {peers['suspect']} suspect, {peers['dead']} dead"),
     ]
-    for waiting in status["pending"]:
-        lines.append(("waiting", f"{waiting['id']} in {waiting['subnet']}, for {waiting['waiting_for']}"))
+    _add_range(lines, status)
+    if second := status.get("ipv6"):
+        lines += [("", ""), ("IPv6", f"{second['peer']['name']} (uid {second['peer']['uid']}), {second['state']}")]
+        _add_range(lines, second)
+        lines += [("", "")]
     lines += [("warning", warning) for warning in status["warnings"]]
     if state in NEXT_STEP:
         lines.append(("next", NEXT_STEP[state]))
     for title, text in lines:
-        print(f"{title:<8} {text}")
+        print(f"{title:<8} {text}".rstrip())
+
+
+def _add_range(lines: list[tuple[str, str]], status: View) -> None:
+    peers = status["peers"]
+    lines.extend(
+        [
+            ("range", f"{status['universe']}, addresses from {status['subnet']} unless told otherwise"),
+            ("cluster", status["cluster"] or "none yet"),
+            ("space", f"{size_text(status['owned'])} addresses owned here, {size_text(status['free'])} of them free"),
+            ("leases", str(status["leases"])),
+            ("peers", f"{peers['alive']} alive, {peers['suspect']} suspect, {peers['dead']} dead"),
+        ]
+    )
+    for waiting in status["pending"]:
+        lines.append(("waiting", f"{waiting['id']} in {waiting['subnet']}, for {waiting['waiting_for']}"))
 
 
 def _ring(ring: View) -> None:

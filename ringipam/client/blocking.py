@@ -105,17 +105,17 @@ class Client:
         """How the node is, as in `ringipam status --json`."""
         return self.perform(calls.view("status"))
 
-    def ring(self) -> Json:
-        """Who owns which range, as in `ringipam ring --json`."""
-        return self.perform(calls.view("ring"))
+    def ring(self, family: int | None = None) -> Json:
+        """Who owns which range, as in `ringipam ring --json`; `family` is 4 or 6 where there are two ranges."""
+        return self.perform(calls.view("ring", family))
 
-    def peers(self) -> Json:
+    def peers(self, family: int | None = None) -> Json:
         """The members known, as in `ringipam peers --json`."""
-        return self.perform(calls.view("peers"))
+        return self.perform(calls.view("peers", family))
 
-    def conflicts(self) -> Json:
+    def conflicts(self, family: int | None = None) -> Json:
         """Addresses in doubt, as in `ringipam conflicts --json`."""
-        return self.perform(calls.view("conflicts"))
+        return self.perform(calls.view("conflicts", family))
 
     def history(self, address: str | Address) -> Json:
         """Who gave the range with `address` to whom, as in `ringipam history --json`."""

@@ -105,9 +105,9 @@ def listing(cluster: bool) -> Call[Listing]:
     return Call("GET", "/v1/leases?cluster=true" if cluster else "/v1/leases", _listing)
 
 
-def view(name: str) -> Call[Json]:
-    """One of `status`, `ring`, `peers`, `conflicts`."""
-    return Call("GET", f"/v1/{name}", dict)
+def view(name: str, family: int | None = None) -> Call[Json]:
+    """One of `status`, `ring`, `peers`, `conflicts`; `family` is 4 or 6 where there are two ranges."""
+    return Call("GET", f"/v1/{name}" if family is None else f"/v1/{name}?family={family}", dict)
 
 
 def history(address: str | Address) -> Call[Json]:

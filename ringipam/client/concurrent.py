@@ -111,17 +111,17 @@ class AsyncClient:
         """How the node is, as in `ringipam status --json`."""
         return await self.perform(calls.view("status"))
 
-    async def ring(self) -> Json:
-        """Who owns which range, as in `ringipam ring --json`."""
-        return await self.perform(calls.view("ring"))
+    async def ring(self, family: int | None = None) -> Json:
+        """Who owns which range, as in `ringipam ring --json`; `family` is 4 or 6 where there are two ranges."""
+        return await self.perform(calls.view("ring", family))
 
-    async def peers(self) -> Json:
+    async def peers(self, family: int | None = None) -> Json:
         """The members known, as in `ringipam peers --json`."""
-        return await self.perform(calls.view("peers"))
+        return await self.perform(calls.view("peers", family))
 
-    async def conflicts(self) -> Json:
+    async def conflicts(self, family: int | None = None) -> Json:
         """Addresses in doubt, as in `ringipam conflicts --json`."""
-        return await self.perform(calls.view("conflicts"))
+        return await self.perform(calls.view("conflicts", family))
 
     async def history(self, address: str | Address) -> Json:
         """Who gave the range with `address` to whom, as in `ringipam history --json`."""

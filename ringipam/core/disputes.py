@@ -116,6 +116,10 @@ class Disputes:
     def resolve(self, request: int, verb: Resolve) -> None:
         """An operator says that nobody else uses these addresses."""
         state = self._state
+        elsewhere = state.foreign(verb.family)
+        if elsewhere is not None:
+            state.reply(request, elsewhere)
+            return
         within = Range(verb.start, verb.end)
         found = [conflict for conflict in state.conflicts.values() if within.intersect(Range(*conflict[:2]))]
         carried = self.carried() if verb.take else []

@@ -97,6 +97,15 @@ class Show(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class View:
+    """What `Show` shows of the range of one family, 4 or 6: a node may serve one of each (docs/design.md, "Two
+    families"). Answered with a dictionary."""
+
+    what: Show
+    family: int
+
+
+@dataclass(frozen=True, slots=True)
 class Prime:
     """Found the ring if there is none and wait for it. Answered with None."""
 
@@ -149,6 +158,8 @@ class Resolve:
     end: int
     take: bool = False
     """Own it from now on, whoever the ring says does."""
+    family: int | None = None
+    """4 or 6; that of the universe if None."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +177,7 @@ Verb = (
     | Release
     | Leases
     | Show
+    | View
     | Prime
     | Connect
     | Forget

@@ -17,7 +17,7 @@ def matching(peers: Iterable[str], said: str) -> list[str]:
 
 
 def ambiguous(said: str, matches: list[str]) -> NotFoundError:
-    return NotFoundError(f"{said} may be {', '.join(matches)}: name one of them")
+    return NotFoundError(f"{said} may be {', '.join(matches)}: name one of them", peers=matches)
 
 
 def resolved(members: Membership, said: str) -> str | NotFoundError:

@@ -40,6 +40,7 @@ from ringipam.core.events import (
     Resolve,
     Show,
     Verb,
+    View,
 )
 from ringipam.core.leaving import Leaving
 from ringipam.core.links import Links
@@ -263,6 +264,9 @@ class Peer:
                 self._state.reply(request, self._views.peers())
             case Show.CONFLICTS:
                 self._state.reply(request, self._views.conflicts())
+            case View(what, family):
+                problem = self._state.foreign(family)
+                self._state.reply(request, problem) if problem else self._ask(request, what)
             case Connect(address):
                 self._links.add_target(address, configured=True)
                 self._links.tick()

@@ -30,7 +30,7 @@ from ringipam.core.leases import LeaseBook
 from ringipam.core.memory import Memory
 from ringipam.core.rng import Rng
 from ringipam.core.settings import Settings
-from ringipam.errors import PeerError
+from ringipam.errors import OutOfRangeError, PeerError
 from ringipam.gossip.membership import Membership
 from ringipam.gossip.rumours import Rumours
 from ringipam.lease import Lease
@@ -172,6 +172,13 @@ class State:
 
     def inside(self, family: int, address: int) -> bool:
         return family == self.universe.family and address in self.extent
+
+    def foreign(self, family: int | None) -> OutOfRangeError | None:
+        """What to say to a request about the range of `family`, if that is not this one's."""
+        if family in (None, self.universe.family):
+            return None
+        hint = ": --iprange6 adds one" if family == 6 else ""
+        return OutOfRangeError(f"there is no IPv{family} range here, only {self.universe}{hint}")
 
     @property
     def hold(self) -> str:

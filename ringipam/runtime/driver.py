@@ -32,6 +32,7 @@ from ringipam.core.peer import Peer
 from ringipam.errors import NotReadyError, PeerError, RingIpamError, StoreError
 from ringipam.messages import Message
 from ringipam.runtime.clock import Clock
+from ringipam.runtime.ratelimit import Log as LogTo
 
 Outcome = Leased | LeaseList | dict[str, object] | None
 """An answer that is not an error."""
@@ -68,12 +69,21 @@ class Driver:
     All methods belong to trio's thread.
     """
 
-    def __init__(self, peer: Peer, submit: Submit, clock: Clock, carrier: Carrier, numbers: Iterator[int]) -> None:
+    def __init__(
+        self,
+        peer: Peer,
+        submit: Submit,
+        clock: Clock,
+        carrier: Carrier,
+        numbers: Iterator[int],
+        log: LogTo = logger,
+    ) -> None:
         self._peer = peer
         self._submit = submit
         self._clock = clock
         self._carrier = carrier
         self._numbers = numbers
+        self._log = log
         self._outbox = Outbox()
         self._questions: dict[int, _Question] = {}
         self._alarm = trio.CancelScope()
@@ -185,7 +195,7 @@ class Driver:
             case Close(link, reason):
                 self._carrier.close(link, reason)
             case Log(level, text, peer, kind):
-                logger.log(LEVELS[level.upper()], "%s", text, extra={"peer": peer, "kind": kind})
+                self._log.log(LEVELS[level.upper()], "%s", text, extra={"peer": peer, "kind": kind})
             case Rebuild():
                 self.reborn = True
                 self._fail(StoreError("this host begins anew as another peer: ask again"))
@@ -233,7 +243,7 @@ class Driver:
 
     def _broken(self, error: Exception) -> None:
         """A bug: what is in memory cannot be trusted, what is on disk can. The way back is that of a failed commit."""
-        logger.critical("internal error, beginning again from the disk", exc_info=error)
+        self._log.critical("internal error, beginning again from the disk", exc_info=error)
         self._fail(StoreError(f"internal error, beginning again from the disk: {error!r}"))
 
     def _refuse_all(self, error: RingIpamError) -> None:

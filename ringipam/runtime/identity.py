@@ -28,7 +28,7 @@ def first_facts(config: Config, stored: Stored, random_bits: Callable[[int], int
     universe = stored.meta.get("universe")
     if universe != str(config.universe):
         raise StoreError(
-            f"the data in {config.data_dir} is for {universe}, not {config.universe}: start with --iprange {universe},"
+            f"the data in {config.data_dir} is for {universe}, not {config.universe}: start with the range {universe},"
             f" {anew}"
         )
     if name_of(peer) != config.name:

@@ -12,11 +12,11 @@ import trio
 from ringipam.address import Address, parse_address
 from ringipam.config import Config, format_endpoint
 from ringipam.core.durable import Stored
-from ringipam.core.events import Show, Verb
+from ringipam.core.events import Show, Verb, View
 from ringipam.core.peer import Peer
 from ringipam.core.rng import Rng
 from ringipam.core.settings import Settings
-from ringipam.errors import NotReadyError, StoreError
+from ringipam.errors import NotReadyError, RequestError, StoreError
 from ringipam.runtime.clock import Clock
 from ringipam.runtime.credentials import Credentials
 from ringipam.runtime.disk import Disk, open_disk
@@ -24,7 +24,7 @@ from ringipam.runtime.driver import Driver, Outcome
 from ringipam.runtime.hostroutes import overlaps
 from ringipam.runtime.identity import first_facts, settings
 from ringipam.runtime.outside import Outside
-from ringipam.runtime.ratelimit import RateLimitedLog
+from ringipam.runtime.ratelimit import Log, RateLimitedLog
 from ringipam.runtime.standstill import Standstill
 from ringipam.runtime.transport import Transport, bound_to, open_listeners
 from ringipam.runtime.verbs import Verbs
@@ -37,33 +37,35 @@ logger = logging.getLogger("ringipam")
 
 
 @asynccontextmanager
-async def open_node(config: Config, outside: Outside = MACHINE) -> AsyncIterator[Node]:
+async def open_node(config: Config, outside: Outside = MACHINE, log: Log = logger) -> AsyncIterator[Node]:
     """A node that lives in the background of the `async with` block.
 
     Raises RequestError if it cannot listen or its credentials are no good, StoreError if the data directory cannot
     be used or is another peer's. At the end of the block, requests under way get NotReadyError, and what was decided
     is made durable.
     """
+    if config.iprange6 is not None:
+        raise RequestError("a configuration with iprange6 is of two nodes: open them with ringipam.open_dual_stack")
     async with open_disk(config.data_dir, config.universe.family, outside) as disk:
-        stored = await _identified(config, disk, outside)
+        stored = await _identified(config, disk, outside, log)
         credentials = await outside.in_thread(Credentials, config, outside.wall_s)
         listeners = await open_listeners(config.listen_on)
         try:
-            async with _running(Node(config, disk, listeners, credentials, outside), stored) as node:
+            async with _running(Node(config, disk, listeners, credentials, outside, log), stored) as node:
                 yield node
         finally:
             for listener in listeners:
                 listener.socket.close()
 
 
-async def _identified(config: Config, disk: Disk, outside: Outside) -> Stored:
+async def _identified(config: Config, disk: Disk, outside: Outside, log: Log) -> Stored:
     stored = await disk.load()
     facts = first_facts(config, stored, outside.random_bits)
     if facts:
         await disk.commit(facts)
         stored = await disk.load()
     if "cluster" in stored.meta and config.init is not None:
-        logger.warning("there is a ring in %s already, which --init %s does not change", config.data_dir, config.init)
+        log.warning("there is a ring in %s already, which --init %s does not change", config.data_dir, config.init)
     return stored
 
 
@@ -95,6 +97,7 @@ class Node(Verbs):
         listeners: Sequence[trio.SocketListener],
         credentials: Credentials,
         outside: Outside,
+        log: Log,
     ) -> None:
         self.config = config
         self.warnings: list[str] = []
@@ -106,7 +109,8 @@ class Node(Verbs):
         self._credentials = credentials
         self._outside = outside
         self._clock = Clock(outside.wall_s)
-        self._log = RateLimitedLog(logger)
+        self._log = log
+        self._limited = RateLimitedLog(log)
         self._numbers = count(1)
         self._driver: Driver | None = None
         self._refusal = ""
@@ -129,7 +133,7 @@ class Node(Verbs):
             answer = await self._driver.ask(verb)
         except StoreError as failure:
             answer = self._last_durable().answer(verb, failure)
-        if verb is Show.STATUS and isinstance(answer, dict):
+        if (verb is Show.STATUS or (isinstance(verb, View) and verb.what is Show.STATUS)) and isinstance(answer, dict):
             self._add_warnings(answer)
         return answer
 
@@ -166,8 +170,8 @@ class Node(Verbs):
         Whether it ended because the peer has become another.
         """
         peer = Peer(self._part(stored), stored, Rng(self._outside.random_bits(64)), self._clock.now())
-        transport = Transport(self._listeners, lambda: self._credentials.pair, self._log)
-        driver = Driver(peer, self._disk.submit, self._clock, transport, self._numbers)
+        transport = Transport(self._listeners, lambda: self._credentials.pair, self._limited)
+        driver = Driver(peer, self._disk.submit, self._clock, transport, self._numbers, self._log)
         async with trio.open_nursery() as nursery:
             await nursery.start(transport.run, driver.happened)
             nursery.start_soon(driver.keep_time)
@@ -184,7 +188,7 @@ class Node(Verbs):
 
     def _refuse(self, failure: StoreError) -> None:
         if failure.message != self._refusal:
-            logger.error("refusing requests until the disk works again: %s", failure.message)
+            self._log.error("refusing requests until the disk works again: %s", failure.message)
         self._driver = None
         self._refusal = failure.message
 
@@ -208,7 +212,7 @@ class Node(Verbs):
             except StoreError as error:
                 self._refuse(error)
             else:
-                logger.warning("the disk works again")
+                self._log.warning("the disk works again")
                 return stored, pause_s
 
     async def _look_around(self) -> None:
@@ -218,7 +222,7 @@ class Node(Verbs):
 
     def _warn(self, text: str) -> None:
         self.warnings.append(text)
-        logger.warning("%s", text)
+        self._log.warning("%s", text)
 
     def _add_warnings(self, status: dict[str, object]) -> None:
         known = status["warnings"]

@@ -6,6 +6,9 @@ import logging
 
 import trio
 
+Log = logging.Logger | logging.LoggerAdapter[logging.Logger]
+"""Where the lines of a node go: the logger, or what marks them as those of one of two nodes."""
+
 PAUSE_S = 10.0
 SOURCES_MAX = 256
 
@@ -13,7 +16,7 @@ SOURCES_MAX = 256
 class RateLimitedLog:
     """One line for each source in `PAUSE_S`; the next one says how many were left out."""
 
-    def __init__(self, logger: logging.Logger) -> None:
+    def __init__(self, logger: Log) -> None:
         self._logger = logger
         self._sources: dict[str, tuple[float, int]] = {}  # when it was last heard, lines left out since; oldest first
 

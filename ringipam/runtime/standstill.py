@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from ringipam.core.durable import Stored
-from ringipam.core.events import Asked, Leases, Reply, Show, Verb
+from ringipam.core.events import Asked, Leases, Reply, Show, Verb, View
 from ringipam.core.peer import Peer
 from ringipam.core.rng import Rng
 from ringipam.core.settings import Settings
-from ringipam.errors import StoreError
+from ringipam.errors import RingIpamError, StoreError
 from ringipam.runtime.driver import Outcome
 
 
@@ -28,8 +28,9 @@ class Standstill:
             raise failure
         effects = self._peer.step(Asked(0, verb), self._now)
         told = next(effect.answer for effect in effects if isinstance(effect, Reply))
-        assert not isinstance(told, Exception)
-        if verb is Show.STATUS:
+        if isinstance(told, RingIpamError):
+            raise told
+        if _viewed(verb) is Show.STATUS:
             assert isinstance(told, dict)
             told |= {
                 "state": "refusing",
@@ -42,4 +43,9 @@ class Standstill:
 
 def _can_be_told(verb: Verb) -> bool:
     """The health of peers is on no disk, and the leases of other hosts are on theirs."""
-    return (isinstance(verb, Show) and verb is not Show.PEERS) or (isinstance(verb, Leases) and not verb.cluster)
+    view = _viewed(verb)
+    return (view is not None and view is not Show.PEERS) or (isinstance(verb, Leases) and not verb.cluster)
+
+
+def _viewed(verb: Verb) -> Show | None:
+    return verb if isinstance(verb, Show) else verb.what if isinstance(verb, View) else None

@@ -25,6 +25,7 @@ from ringipam.core.events import (
     Resolve,
     Show,
     Verb,
+    View,
 )
 from ringipam.errors import RequestError
 from ringipam.lease import Lease, check_id, check_labels
@@ -104,17 +105,17 @@ class Verbs(ABC):
         """How the node is, as in `ringipam status --json`."""
         return await self._view(Show.STATUS)
 
-    async def ring(self) -> dict[str, object]:
-        """Who owns which range, as in `ringipam ring --json`."""
-        return await self._view(Show.RING)
+    async def ring(self, family: int | None = None) -> dict[str, object]:
+        """Who owns which range, as in `ringipam ring --json`; `family` is 4 or 6 where there are two ranges."""
+        return await self._view(view(Show.RING, family))
 
-    async def peers(self) -> dict[str, object]:
+    async def peers(self, family: int | None = None) -> dict[str, object]:
         """The members known, as in `ringipam peers --json`."""
-        return await self._view(Show.PEERS)
+        return await self._view(view(Show.PEERS, family))
 
-    async def conflicts(self) -> dict[str, object]:
+    async def conflicts(self, family: int | None = None) -> dict[str, object]:
         """Addresses in doubt, as in `ringipam conflicts --json`."""
-        return await self._view(Show.CONFLICTS)
+        return await self._view(view(Show.CONFLICTS, family))
 
     async def prime(self, timeout: float = TIMEOUT_S) -> None:
         """Found the ring now if there is none, and wait for it."""
@@ -147,7 +148,8 @@ class Verbs(ABC):
 
     async def resolve(self, first: str, last: str | None = None, take: bool = False) -> dict[str, object]:
         """Say that nobody but their owner uses these addresses; with `take` this host becomes their owner."""
-        return await self._view(Resolve(*parse_span(first, last), take))
+        family, (start, end) = parse_span(first, last)
+        return await self._view(Resolve(start, end, take, family))
 
     async def rejoin(self, dry_run: bool = False, drop_leases: bool = False) -> dict[str, object]:
         """Make a fenced host, or one of a foreign ring, a new peer; returns what becomes of its leases."""
@@ -167,6 +169,13 @@ class Verbs(ABC):
         answer = await self.ask(verb)
         assert isinstance(answer, dict)
         return answer
+
+
+def view(what: Show, family: int | None) -> Show | View:
+    """The verb that shows this; raises RequestError for what is no family."""
+    if family not in (None, 4, 6):
+        raise RequestError(f"a family is 4 or 6, not {family!r}")
+    return what if family is None else View(what, family)
 
 
 def _milliseconds(timeout_s: float) -> int:

@@ -65,7 +65,10 @@ def _fits(kind: Kind, value: object) -> bool:
 
 
 def _brief(value: object) -> str:
-    text = json.dumps(value)
+    try:
+        text = json.dumps(value)
+    except RecursionError:  # it could just be read, from a place less deep in the program
+        return "something nested too deeply"
     return text if len(text) <= 60 else f"{text[:57]}…"
 
 

@@ -36,7 +36,9 @@ class Metrics:
 
     def render(self, status: Mapping[str, object]) -> bytes:
         """The page that is scraped."""
-        return generate_latest(_Page([*self._counts(), *_figures(status)]))
+        second = status.get("ipv6")
+        ipv6 = _figures(second, "ipv6_", " (IPv6 range)") if isinstance(second, dict) else ()
+        return generate_latest(_Page([*self._counts(), *_figures(status), *ipv6]))
 
     def _counts(self) -> Iterator[Metric]:
         requests = CounterMetricFamily("ringipam_requests", "Requests answered.", labels=["verb", "code"])
@@ -65,14 +67,19 @@ class _Page:
         return self._metrics
 
 
-def _figures(status: Mapping[str, object]) -> Iterator[Metric]:
+def _figures(status: Mapping[str, object], prefix: str = "", of: str = "") -> Iterator[Metric]:
+    """`prefix` and `of` tell the figures of a second range from those of the first."""
     peers, pending, warnings = status.get("peers"), status.get("pending"), status.get("warnings")
-    yield _by_state("addresses", "Addresses of this node.", {key: status.get(key) for key in ("owned", "free")})
-    yield _by_state("peers", "Members, by what is believed of them.", peers if isinstance(peers, dict) else {})
-    yield _by_state("state", "1 for the state the node is in.", {s: int(status.get("state") == s) for s in STATES})
-    yield _gauge("leases", "Leases held here.", status.get("leases"))
-    yield _gauge("pending_requests", "Requests that wait for space.", _length(pending))
-    yield _gauge("warnings", "Things an operator should look at.", _length(warnings))
+    space = {key: status.get(key) for key in ("owned", "free")}
+    states = {state: int(status.get("state") == state) for state in STATES}
+    yield _by_state(f"{prefix}addresses", f"Addresses of this node{of}.", space)
+    yield _by_state(
+        f"{prefix}peers", f"Members, by what is believed of them{of}.", peers if isinstance(peers, dict) else {}
+    )
+    yield _by_state(f"{prefix}state", f"1 for the state the node is in{of}.", states)
+    yield _gauge(f"{prefix}leases", f"Leases held here{of}.", status.get("leases"))
+    yield _gauge(f"{prefix}pending_requests", f"Requests that wait for space{of}.", _length(pending))
+    yield _gauge(f"{prefix}warnings", f"Things an operator should look at{of}.", _length(warnings))
 
 
 def _gauge(name: str, about: str, value: object) -> Metric:

@@ -29,6 +29,12 @@ def _object(optional: Mapping[str, Schema] | None = None, /, **required: Schema)
     return {"type": "object", "properties": {**required, **(optional or {})}, "required": list(required)}
 
 
+def _of_both(name: str) -> dict[str, Schema]:
+    """What an answer of this kind has besides where there are two ranges."""
+    second: Schema = {"$ref": f"#/components/schemas/{name}", "description": "Of the IPv6 range, where there are two."}
+    return {"ipv6": second}
+
+
 def _list_of(item: Schema) -> Schema:
     return {"type": "array", "items": item}
 
@@ -47,6 +53,7 @@ SCHEMAS: dict[str, Schema] = {
     ),
     "Leases": _object({"unreachable": {**_STRINGS, "description": "Hosts that did not answer."}}, leases=_LEASES),
     "Status": _object(
+        _of_both("Status"),
         peer=_object(name=_STRING, uid=_STRING),
         universe=_STRING,
         subnet=_STRING,
@@ -107,10 +114,13 @@ SCHEMAS: dict[str, Schema] = {
             "would_take": _INTEGER,
             "must_answer": _STRINGS,
             "unreachable": _STRINGS,
+            **_of_both("Removal"),
         }
     ),
-    "Heirs": _object(heirs={"type": "object", "additionalProperties": _INTEGER}),
-    "Rejoin": _object(**{"from": _STRING}, to=_nullable(_STRING), leases=_LEASES, becomes=_STRING, next=_STRING),
+    "Heirs": _object(_of_both("Heirs"), heirs={"type": "object", "additionalProperties": _INTEGER}),
+    "Rejoin": _object(
+        _of_both("Rejoin"), **{"from": _STRING}, to=_nullable(_STRING), leases=_LEASES, becomes=_STRING, next=_STRING
+    ),
     "Resolved": _object(resolved=_STRINGS),
     "History": _object(
         address=_STRING,

@@ -24,6 +24,7 @@ from ringipam.core.events import (
     RemovePeers,
     Resolve,
     Show,
+    View,
 )
 from ringipam.errors import RequestError, RingIpamError
 from ringipam.lease import check_id
@@ -132,8 +133,8 @@ async def remove(asker: Asker, arguments: Arguments) -> Response:
 
 
 async def resolve(asker: Asker, arguments: Arguments) -> Response:
-    start, end = parse_span(arguments.text("first") or "", arguments.text("last"))
-    return json_response(HTTPStatus.OK, await asker.ask(Resolve(start, end, arguments.flag("take"))))
+    family, (start, end) = parse_span(arguments.text("first") or "", arguments.text("last"))
+    return json_response(HTTPStatus.OK, await asker.ask(Resolve(start, end, arguments.flag("take"), family)))
 
 
 async def rejoin(asker: Asker, arguments: Arguments) -> Response:
@@ -143,7 +144,8 @@ async def rejoin(asker: Asker, arguments: Arguments) -> Response:
 
 def _show(view: Show) -> Respond:
     async def show(asker: Asker, arguments: Arguments) -> Response:
-        return json_response(HTTPStatus.OK, await asker.ask(view))
+        family = arguments.text("family")
+        return json_response(HTTPStatus.OK, await asker.ask(view if family is None else View(view, int(family))))
 
     return show
 
@@ -178,6 +180,12 @@ _DOUBTFUL = (
     Field("last", Kind.TEXT, "The last one; the first if not given."),
     Field("take", Kind.FLAG, "This host owns them from now on, whoever the ring says does."),
 )
+_FAMILY = Field(
+    "family",
+    Kind.TEXT,
+    "Of a node with two ranges, the one that is meant; the IPv4 range if not given.",
+    choices=("4", "6"),
+)
 _LISTED = (
     Field("id", Kind.TEXT, "Only the leases of this holder."),
     Field("cluster", Kind.FLAG, "Those of all hosts, not of this one only."),
@@ -195,6 +203,11 @@ def _route(
     body: Sequence[Field] = (),
 ) -> Route:
     return Route(method, f"/v1{path}", verb, about, respond, refusal, answers, tuple(query), tuple(body))
+
+
+def _view(what: Show, about: str) -> Route:
+    name = what.value
+    return _route("GET", f"/{name}", name, about, _show(what), {200: name.capitalize()}, query=[_FAMILY])
 
 
 _MADE = {201: "Lease", 200: "Lease"}
@@ -225,12 +238,10 @@ ROUTES = (
         _LISTING,
         query=[_LEASE],
     ),
-    _route("GET", "/status", "status", "How this node is.", _show(Show.STATUS), {200: "Status"}),
-    _route(
-        "GET", "/ring", "ring", "Who owns which range; equal on all converged nodes.", _show(Show.RING), {200: "Ring"}
-    ),
-    _route("GET", "/peers", "peers", "The members this node knows.", _show(Show.PEERS), {200: "Peers"}),
-    _route("GET", "/conflicts", "conflicts", "Addresses that are in doubt.", _show(Show.CONFLICTS), {200: "Conflicts"}),
+    _view(Show.STATUS, "How this node is; of two ranges both, unless one is named."),
+    _view(Show.RING, "Who owns which range; equal on all converged nodes."),
+    _view(Show.PEERS, "The members this node knows."),
+    _view(Show.CONFLICTS, "Addresses that are in doubt."),
     _route(
         "GET",
         "/history",

@@ -10,8 +10,37 @@ from pathlib import Path
 
 from ringipam.errors import StoreError
 from ringipam.store import schema
-from ringipam.store.directory import DATABASE, sync_directory
+from ringipam.store.directory import DATABASE, ranges, sync_directory
 from ringipam.store.store import connect
+
+
+def back_up_all(directory: Path, file: Path) -> list[Path]:
+    """Copy the database of the data directory into `file` and, where there is a second range, its own beside it.
+
+    The files made: both or none. Raises StoreError as `back_up` does.
+    """
+    found = [(source, _beside(file, source, directory)) for _, source in ranges(directory)]
+    for _, copy in found:
+        _refuse_to_overwrite(copy)
+    made: list[Path] = []
+    try:
+        for source, copy in found:
+            back_up(source, copy)
+            made.append(copy)
+    except StoreError:
+        for copy in made:
+            copy.unlink()
+        raise
+    return made
+
+
+def _beside(file: Path, source: Path, directory: Path) -> Path:
+    return file if source == directory else file.with_name(f"{file.name}.{source.name}")
+
+
+def _refuse_to_overwrite(file: Path) -> None:
+    if os.path.lexists(file):
+        raise StoreError(f"{file} is there already, and is left as it is: name another file")
 
 
 def back_up(directory: Path, file: Path) -> None:
@@ -21,8 +50,7 @@ def back_up(directory: Path, file: Path) -> None:
     is no database of ringipam in `directory`, or if it cannot be read or written.
     """
     database = directory / DATABASE
-    if os.path.lexists(file):
-        raise StoreError(f"{file} is there already, and is left as it is: name another file")
+    _refuse_to_overwrite(file)
     if not database.exists():
         raise StoreError(f"there is no database {database}: name its directory with --data-dir")
     try:

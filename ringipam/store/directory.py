@@ -6,6 +6,7 @@ import fcntl
 import os
 from pathlib import Path
 
+from ringipam.config import IPV6_DIR
 from ringipam.errors import StoreError
 
 DATABASE = "ringipam.db"
@@ -25,6 +26,15 @@ def begin_anew(directory: Path) -> str:
         f"nothing was changed; to begin anew as a new peer, move {directory} away, start again, and run"
         " `ringipam remove-peer` for the old one"
     )
+
+
+def ranges(path: Path) -> list[tuple[str, Path]]:
+    """Where the state of each range lies that is kept in the data directory `path`: there, and, of a second one, below.
+
+    Each with what a line about it begins with.
+    """
+    second = path / IPV6_DIR
+    return [("IPv4: ", path), ("IPv6: ", second)] if second.is_dir() else [("", path)]
 
 
 class Directory:

@@ -12,6 +12,7 @@ import pytest
 from asking import Book
 from running import Run
 
+from ringipam.core.events import Show, View
 from ringipam.errors import NoSpaceError, StoreError
 
 
@@ -123,6 +124,28 @@ def test_ring_peers_and_conflicts_are_tables(run: Run, book: Book) -> None:
     conflicts = run("conflicts").out
     assert "host1.3f9a, host2.77c1" in conflicts
     assert conflicts.endswith("move one of the two\n")
+
+
+@pytest.mark.parametrize("view", [Show.RING, Show.PEERS, Show.CONFLICTS])
+def test_a_view_may_be_of_the_ipv6_range(run: Run, book: Book, view: Show) -> None:
+    assert run(view.value, "--ipv6").status == 0
+    assert json.loads(run(view.value, "--ipv6", "--json").out)["family"] == 6
+    assert run(view.value).status == 0
+
+    assert book.asked == [View(view, 6), View(view, 6), view]
+
+
+def test_status_of_two_ranges_shows_both(run: Run, book: Book) -> None:
+    book.two_ranges = True
+
+    lines = run("status").out.splitlines()
+
+    assert [line.split()[0] for line in lines if line] == [
+        *("peer", "state", "range", "cluster", "space", "leases", "peers", "waiting"),
+        *("IPv6", "range", "cluster", "space", "leases", "peers", "waiting"),
+        "warning",
+    ]
+    assert "IPv6     host1 (uid 3f9a), ready" in lines
 
 
 def test_prime_connect_and_forget_are_quiet(run: Run, book: Book) -> None:

@@ -12,7 +12,7 @@ import pytest
 from asking import Book
 from running import Run
 
-from ringipam.core.events import Leave, Rejoin, RemovePeers, Resolve
+from ringipam.core.events import Answer, Leave, Rejoin, RemovePeers, Resolve, Verb
 from ringipam.errors import RequestError, RequestTimeoutError
 
 DANGEROUS = (
@@ -175,3 +175,55 @@ def test_what_the_daemon_refuses_is_one_line_and_exit_status_1(
     done = run(*command, "--yes")
 
     assert (done.status, done.out, done.err) == (1, "", f"ringipam: {error}\n")
+
+
+# ── two ranges ────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_what_becomes_of_each_of_two_ranges_is_told(run: Run, book: Book) -> None:
+    book.two_ranges = True
+    run("allocate", "c1")
+
+    assert run("leave", "--yes").out.splitlines() == [
+        *("IPv4:", "HEIR   ADDRESSES", "host2  4,096", "host3  4,096"),
+        *("IPv6:", "HEIR   ADDRESSES", "host2  4,096", "host3  4,096"),
+        "this host has left the ring: its daemon can be stopped",
+    ]
+    assert run("remove-peer", "host2", "--yes").out.splitlines() == [
+        "IPv4: removed host2: 64 addresses taken over",
+        "IPv6: removed host2: 64 addresses taken over",
+    ]
+    assert run("remove-peer", "host2", "--dry-run").out.splitlines() == [
+        f"{family}: {line}"
+        for family in ("IPv4", "IPv6")
+        for line in ("would remove host2", "would take over 64 addresses, as seen from here", "must answer: host3")
+    ]
+    rejoined = run("rejoin", "--yes").out.splitlines()
+    assert rejoined[0] == "IPv4: host1.3f9a would become a new peer; 1 lease: kept"
+    assert rejoined[-1] == "IPv6: now host1.77c1; next, here: remove it"
+
+
+def test_a_ring_that_a_verb_does_not_concern_is_not_said_to_be_changed(
+    run: Run, book: Book, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    none = {"removed": [], "taken": 0, "without": [], "also": []}
+    plan = {"would_remove": [], "would_take": 0, "must_answer": [], "unreachable": []}
+    stays = {"from": "host1.3f9a", "to": "host1.3f9a", "leases": [], "becomes": "", "next": ""}
+
+    async def ask(verb: Verb) -> Answer:
+        answer = await Book.ask(book, verb)
+        assert isinstance(answer, dict)
+        if isinstance(verb, Rejoin):
+            return {**stays, "ipv6": answer}
+        assert isinstance(verb, RemovePeers)
+        return {**answer, "ipv6": plan if verb.dry_run else none}
+
+    monkeypatch.setattr(book, "ask", ask)
+
+    assert run("remove-peer", "host2", "--dry-run").out.splitlines()[-1] == "IPv6: none of them is a member"
+    assert run("remove-peer", "host2", "--yes").out == "IPv4: removed host2: 64 addresses taken over\n"
+    assert run("rejoin", "--yes").out.splitlines() == [
+        "IPv4: host1.3f9a stays as it is, a member in good standing",
+        "IPv6: host1.3f9a would become a new peer; 0 leases: kept",
+        "IPv6: now host1.77c1; next, here: remove it",
+    ]

@@ -11,7 +11,7 @@ from typing import Any
 
 import trio
 
-from ringipam import Config, Node, open_node
+from ringipam import Config, DualStack, Node, open_dual_stack, open_node
 from ringipam.client.answers import AnswerParser
 from ringipam.integrations.cni.netns import Machine
 from ringipam.integrations.cni.plugin import Plugin
@@ -83,7 +83,7 @@ def conf(version: str | None = "1.0.0", name: str = "net", *, ipam: Any = None, 
 class Host:
     """A node and its plugin; `directory` is where tombstones go."""
 
-    node: Node
+    node: Node | DualStack
     socket: Path
     directory: Path
     plugin: Plugin
@@ -145,7 +145,7 @@ async def a_host(directory: Path, boot: str = "boot-1", **more: Any) -> AsyncIte
     settings = {"name": "host1", "listen": "127.0.0.1:0", "data_dir": directory / "data", "quarantine_s": 0.0, **more}
     config = Config(settings.pop("iprange", UNIVERSE), **settings)
     machine, turns = machine_of(directory, boot), Turns()
-    async with open_node(config) as node:
+    async with open_dual_stack(config) if config.iprange6 else open_node(config) as node:
         plugin = Plugin(node, turns, config.cni_directory, machine, boot)
         surface = open_surface(node, directory / "s", None, config.default_subnet, "0", more=[route(plugin)])
         async with surface:

@@ -185,24 +185,38 @@ WRONG_IPAM: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize("ipam", WRONG_IPAM, ids=lambda ipam: json.dumps(ipam)[:60])
-async def test_a_wrong_ipam_is_7_and_a_del_does_not_mind(cni: Host, ipam: Any) -> None:
-    await cni("ADD", container="other")
-    wrong = {**conf("1.1.0"), "ipam": ipam}
+async def test_a_wrong_ipam_is_7_and_a_del_does_not_mind(cni: Host) -> None:
+    for ipam in WRONG_IPAM:
+        await cni("ADD", container="other")
+        wrong = {**conf("1.1.0"), "ipam": ipam}
 
-    said = await cni("ADD", wrong)
+        said = await cni("ADD", wrong)
 
-    assert said.number == 7
-    assert said.json["cniVersion"] == "1.1.0"
-    assert await cni.addresses() == ["10.1.2.2"]
-    assert (await cni("DEL", wrong, container="other")).done
+        assert (said.number, said.json["cniVersion"]) == (7, "1.1.0"), ipam
+        assert [lease.id for lease in await cni.leases()] == ["other"], ipam
+        assert (await cni("DEL", wrong, container="other")).done, ipam
+        assert await cni.leases() == [], ipam
+
+
+async def test_check_and_status_say_the_same_of_wrong_ranges(cni: Host) -> None:
+    for ipam in WRONG_IPAM[: WRONG_IPAM.index({"ranges": [[RANGE, RANGE]]})]:
+        for command in ("STATUS", "CHECK"):
+            said = await cni(command, {**conf("1.1.0"), "ipam": ipam, "prevResult": {"ips": []}})
+
+            assert said.number == 7, (command, ipam)
+
+
+async def test_values_nested_as_deeply_as_can_just_be_read_are_7(cni: Host) -> None:
+    numbers = set()
+    for depth in range(700, 1_050):
+        for key in ("name", "ipam", "cniVersion"):
+            nested = b"[" * depth + b"]" * depth
+            rest = {name: value for name, value in conf().items() if name != key}
+            said = await cni("ADD", json.dumps(rest).encode()[:-1] + b', "%b": %b}' % (key.encode(), nested))
+            numbers.add(said.number)
+
+    assert numbers == {6, 7}
     assert await cni.leases() == []
-
-
-@pytest.mark.parametrize("ipam", WRONG_IPAM[:40:3], ids=lambda ipam: json.dumps(ipam)[:60])
-async def test_check_and_status_say_the_same_of_wrong_ranges(cni: Host, ipam: Any) -> None:
-    for command in ("STATUS", "CHECK"):
-        assert (await cni(command, {**conf("1.1.0"), "ipam": ipam, "prevResult": {"ips": []}})).number == 7
 
 
 async def test_a_configuration_without_ipam_is_7(cni: Host) -> None:
@@ -219,23 +233,22 @@ async def test_a_resolv_conf_that_cannot_be_read_is_5(cni: Host) -> None:
 ADDRESSES: tuple[Any, ...] = (*LISTS, [7], [None], [[]], ["x"], ["10.1.2"], ["10.1.2.9/33"], [LONG], ["10.1.2.9"] * 33)
 
 
-@pytest.mark.parametrize(
-    "more",
-    [
-        *({"runtimeConfig": value} for value in OBJECTS),
-        *({"runtimeConfig": {"ips": value}} for value in ADDRESSES),
-        *({"runtimeConfig": {"ipRanges": value}} for value in (*LISTS, [7], [[7]], [[{"subnet": 7}]])),
-        *({"args": value} for value in OBJECTS),
-        *({"args": {"cni": value}} for value in OBJECTS),
-        *({"args": {"cni": {"ips": value}}} for value in ADDRESSES),
-    ],
-    ids=lambda more: json.dumps(more)[:60],
-)
-async def test_wrong_requests_of_the_configuration_are_7(cni: Host, more: dict[str, Any]) -> None:
-    said = await cni("ADD", conf(**more))
+WRONG_REQUESTS: list[dict[str, Any]] = [
+    *({"runtimeConfig": value} for value in OBJECTS),
+    *({"runtimeConfig": {"ips": value}} for value in ADDRESSES),
+    *({"runtimeConfig": {"ipRanges": value}} for value in (*LISTS, [7], [[7]], [[{"subnet": 7}]])),
+    *({"args": value} for value in OBJECTS),
+    *({"args": {"cni": value}} for value in OBJECTS),
+    *({"args": {"cni": {"ips": value}}} for value in ADDRESSES),
+]
 
-    assert said.number == 7
-    assert await cni.leases() == []
+
+async def test_wrong_requests_of_the_configuration_are_7(cni: Host) -> None:
+    for more in WRONG_REQUESTS:
+        said = await cni("ADD", conf(**more))
+
+        assert said.number == 7, more
+        assert await cni.leases() == [], more
 
 
 @pytest.mark.parametrize(

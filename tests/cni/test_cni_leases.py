@@ -10,7 +10,7 @@ import trio
 from calling import SUBNET, Host, a_host, conf
 
 from ringipam.address import Cidr
-from ringipam.core.events import Allocate, Answer, Leased, Show, Verb
+from ringipam.core.events import Allocate, Answer, Leased, Release, Verb, View
 from ringipam.errors import StoreError
 
 TWO = {"ranges": [[{"subnet": "10.1.2.0/24"}], [{"subnet": "10.1.3.0/24"}]]}
@@ -373,7 +373,7 @@ class Saying:
 
     async def ask(self, verb: Verb) -> Answer:
         answer = await self._node.ask(verb)
-        return {**answer, **self._status} if verb is Show.STATUS and isinstance(answer, dict) else answer
+        return {**answer, **self._status} if isinstance(verb, View) and isinstance(answer, dict) else answer
 
     async def history(self, address: object) -> dict[str, object]:
         raise AssertionError
@@ -393,6 +393,46 @@ async def test_status_says_why_no_address_can_be_had(cni: Host, status: dict[str
 
     assert said.number == number
     assert status["reason"] in said.message
+
+
+# ── both families ─────────────────────────────────────────────────────────────────────────────────
+
+DUAL = {"ranges": [[{"subnet": "10.1.2.0/24"}], [{"subnet": "fd00::/64", "rangeStart": "fd00::a"}]]}
+V6_FULL = {"ranges": [[{"subnet": "10.1.2.0/24"}], [{"subnet": "fd00::/64", "rangeEnd": "fd00::2"}]]}
+
+
+async def test_an_attachment_gets_an_address_of_each_family_and_gives_both_back(tmp_path: Path) -> None:
+    async with a_host(tmp_path, iprange6="fd00::/48") as cni:
+        added = await cni("ADD", conf("0.4.0", ipam=DUAL), args="IP=fd00::b")
+        old = await cni("ADD", conf("0.2.0", ipam=DUAL), container="c2")
+        network = conf("1.1.0", ipam=DUAL)
+
+        assert [(ip["version"], ip["address"]) for ip in added.json["ips"]] == [
+            ("4", "10.1.2.2/24"),
+            ("6", "fd00::b/64"),
+        ]
+        assert (old.json["ip4"]["ip"], old.json["ip6"]["ip"]) == ("10.1.2.3/24", "fd00::a/64")
+        assert (await cni("CHECK", conf("0.4.0", ipam=DUAL, prevResult=added.json))).done
+        assert (await cni("STATUS", network)).done
+        assert (await cni("DEL", network, container="c2")).done
+        assert (await cni("GC", {**network, "cni.dev/valid-attachments": []})).done
+        assert await cni.leases() == []
+
+
+async def test_without_an_address_of_the_second_family_none_of_the_first_is_kept(tmp_path: Path) -> None:
+    async with a_host(tmp_path, iprange6="fd00::/48") as cni:
+        assert (await cni("ADD", conf(ipam=V6_FULL), container="c1")).done
+
+        assert (await cni("ADD", conf(ipam=V6_FULL), container="c2")).number == 11
+
+        assert {lease.id for lease in await cni.leases()} == {"c1"}
+
+
+async def test_a_family_without_a_range_is_7(cni: Host) -> None:
+    for command in ("ADD", "STATUS"):
+        assert (await cni(command, conf("1.1.0", ipam=DUAL))).number == 7
+
+    assert await cni.leases() == []
 
 
 # ── what cannot be done now ───────────────────────────────────────────────────────────────────────
@@ -419,3 +459,54 @@ async def test_a_del_that_cannot_be_made_durable_is_503_so_that_it_is_left_for_l
     assert (await cni("ADD")).status == 400
     assert (await cni("DEL", b"{")).status == 400
     assert (await cni("STATUS", conf("1.1.0"))).number == 50
+
+
+async def test_a_del_of_two_sets_says_so_if_one_is_not_released(cni: Host) -> None:
+    await cni("ADD", conf(ipam=TWO))
+
+    class OneFails:
+        async def ask(self, verb: Verb) -> Answer:
+            if isinstance(verb, Release):
+                cni.plugin._asker = cni.node  # the other one succeeds
+                raise StoreError("the disk is full")
+            return await cni.node.ask(verb)
+
+        async def history(self, address: object) -> dict[str, object]:
+            raise AssertionError
+
+    cni.plugin._asker = OneFails()
+
+    assert (await cni("DEL", conf(ipam=TWO))).status == 503
+    assert len(await cni.leases()) == 1
+    assert (await cni("DEL", conf(ipam=TWO))).done
+    assert await cni.leases() == []
+
+
+async def test_status_does_not_wait_for_a_disk_that_hangs(cni: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Hanging:
+        async def ask(self, verb: Verb) -> Answer:
+            await trio.sleep_forever()
+
+        async def history(self, address: object) -> dict[str, object]:
+            raise AssertionError
+
+    assert (await cni("STATUS", conf("1.1.0"))).done
+    cni.plugin._asker = Hanging()
+    monkeypatch.setattr("ringipam.integrations.cni.plugin.STATUS_S", 0.01)
+
+    assert (await cni("STATUS", conf("1.1.0"))).number == 50
+
+
+async def test_a_defect_is_999_and_lets_a_del_be_left_for_later(cni: Host) -> None:
+    class Broken:
+        async def ask(self, verb: Verb) -> Answer:
+            raise KeyError(verb)
+
+        async def history(self, address: object) -> dict[str, object]:
+            raise AssertionError
+
+    cni.plugin._asker = Broken()
+
+    said = await cni("DEL")
+
+    assert (said.status, said.number) == (503, 999)

@@ -13,6 +13,7 @@ import trio
 from calling import Host, a_host, conf
 
 from ringipam.core.events import Answer, Leases, Release, Verb
+from ringipam.errors import StoreError
 from ringipam.integrations.cni.netns import Machine
 from ringipam.integrations.cni.service import open_cni
 
@@ -333,3 +334,45 @@ async def test_the_daemon_looks_by_itself(tmp_path: Path) -> None:
             with trio.fail_after(20):
                 while await cni.leases():
                     await trio.sleep(0.01)
+
+
+class Refusing:
+    """A node that says no as often as it is told to, then is itself."""
+
+    def __init__(self, host: Host, *refusals: Exception) -> None:
+        self._node = host.node
+        self._refusals = list(refusals)
+
+    async def ask(self, verb: Verb) -> Answer:
+        if self._refusals:
+            await trio.lowlevel.checkpoint()
+            raise self._refusals.pop()
+        return await self._node.ask(verb)
+
+    async def history(self, address: object) -> dict[str, object]:
+        raise AssertionError
+
+
+async def test_looking_goes_on_after_an_error_and_a_defect(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async with a_host(tmp_path) as cni:
+        await cni("ADD")
+    async with a_host(tmp_path, boot="boot-2") as cni:
+        reaper = cni.reaper(look_s=0.01)
+        reaper._asker = Refusing(cni, KeyError("a defect"), StoreError("the disk is full"))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(reaper.run)
+            with trio.fail_after(20):
+                while await cni.leases():
+                    await trio.sleep(0.01)
+            nursery.cancel_scope.cancel()
+
+    assert len([record for record in caplog.records if record.exc_info]) == 1
+
+
+async def test_thousands_of_leases_are_looked_through(cni: Host) -> None:
+    async with trio.open_nursery() as nursery:
+        for number in range(1_200):
+            nursery.start_soon(cni.node.allocate, f"by-hand-{number}")
+
+    assert await cni.reaper().look() == []

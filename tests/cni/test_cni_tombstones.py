@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -162,3 +163,49 @@ async def test_a_defect_does_not_loop(cni: Host, caplog: pytest.LogCaptureFixtur
 
     assert os.listdir(cni.directory) == ["broken-del-1"]
     assert len([record for record in caplog.records if record.exc_info]) == 1
+
+
+@pytest.mark.parametrize("content", ["a DEL", "garbage"])
+async def test_one_that_cannot_be_taken_away_stands_in_the_way_until_it_can(
+    cni: Host, monkeypatch: pytest.MonkeyPatch, content: str
+) -> None:
+    path = leave(cni.directory)
+    if content == "garbage":
+        path.write_text(content)
+
+    def forbidden(*arguments: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink" if content == "a DEL" else "rename", forbidden)
+        said = [await cni("ADD"), await cni("ADD")]
+
+    assert [one.number for one in said] == [5, 5]
+    assert str(path) in said[0].message
+    assert await cni.leases() == []
+    assert (await cni("ADD")).done
+    assert not path.exists()
+
+
+async def test_what_stands_in_the_way_is_told_of_once_while_it_lasts(
+    cni: Host, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cni.directory.write_text("no directory")
+    monkeypatch.setattr("ringipam.integrations.cni.tombstones.LOOK_S", 0.0)
+
+    with trio.move_on_after(0.2):
+        await cni.plugin.tombstones.run()
+
+    assert len([record for record in caplog.records if "cannot read the releases" in record.getMessage()]) == 1
+
+
+async def test_a_directory_that_cannot_be_made_is_told_of_and_the_daemon_serves(
+    cni: Host, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").touch()
+    config = replace(cni.node.config, cni_dir=tmp_path / "file" / "cni")
+
+    async with open_cni(config, cni.node) as routes:
+        assert [route.path for route in routes] == ["/v1/cni"]
+
+    assert "cannot make" in caplog.text

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from calling import Program
+from execing import Program
 
 from ringipam.integrations.cni.program import installation
 

@@ -6,11 +6,15 @@ Behind it a real peer with a ring of its own, as for the HTTP API.
 from __future__ import annotations
 
 import json
+import logging
+import os
 import random
 import tempfile
 from collections.abc import Iterator
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import http_target
 import trio
@@ -18,6 +22,8 @@ from config_target import _memory
 from http_target import Served
 
 from ringipam.core.events import LeaseList, Leases
+from ringipam.integrations.cni import plugin as plugin_module
+from ringipam.integrations.cni import tombstones
 from ringipam.integrations.cni.netns import Machine
 from ringipam.integrations.cni.plugin import Plugin
 from ringipam.integrations.cni.service import route
@@ -29,11 +35,13 @@ SUBNET = "10.32.0.0/26"
 TOLD = {"cniVersion", "ips", "ip4", "ip6", "routes", "dns", "supportedVersions"}
 ERROR = {"cniVersion", "code", "msg"}
 MACHINE = Machine()
+SILENT = logging.Logger("nowhere", logging.CRITICAL + 1)
 
 
 def check(data: bytes) -> None:
     """Call the plugin of a node that holds a lease of c1 with `data`."""
-    trio.run(_check, data)
+    with patch.object(plugin_module, "caller_process", os.getpid), patch.object(tombstones, "_log", SILENT):
+        trio.run(_check, data)
 
 
 async def _check(data: bytes) -> None:
@@ -55,7 +63,18 @@ async def _check(data: bytes) -> None:
             held = {str(lease.address) for lease in (await _leases(served)).leases}
             for address in _addresses(json.loads(answer.body)):
                 assert address.partition("/")[0] in held, (address, held)
+        await _leave(plugin, Path(name), data)
         await _remove_all(plugin, served)
+
+
+async def _leave(plugin: Plugin, directory: Path, data: bytes) -> None:
+    """As a tombstone it is carried out or put away, once."""
+    (directory / "del-1").write_bytes(data)
+    await plugin.tombstones.clear()
+    kept = [path.name for path in directory.iterdir()]
+    assert kept in ([], ["broken-del-1"]), kept
+    if _command(data) != b"DEL":
+        assert kept, "something else than a DEL was carried out"
 
 
 def _request(body: bytes) -> Request:
@@ -140,6 +159,7 @@ FULL: dict[str, Any] = {
             [{"subnet": "10.32.0.64/28"}, {"subnet": "10.32.0.128/28"}],
         ],
         "routes": [{"dst": "0.0.0.0/0", "gw": "10.32.0.10", "mtu": 1400}],
+        "resolvConf": "/etc/hosts",
     },
     "runtimeConfig": {"ips": ["10.32.0.12/26"], "ipRanges": [[{"subnet": "10.32.0.192/28"}]]},
     "args": {"cni": {"ips": ["10.32.0.13"]}},
@@ -169,7 +189,7 @@ def mutate(data: bytes, seed: int) -> bytes:
     rng = random.Random(seed)
     env = {**ENV, "CNI_COMMAND": rng.choice(("ADD", "ADD", "ADD", "DEL", "CHECK", "STATUS", "GC", "VERSION"))}
     env["CNI_CONTAINERID"] = rng.choice(("c1", "c9"))
-    conf = json.loads(json.dumps(rng.choice((CONF, FULL))))
+    conf = deepcopy(rng.choice((CONF, FULL)))
     for _ in range(rng.randint(1, 3)):
         if rng.random() < 0.2:
             env[rng.choice(sorted(env))] = rng.choice(TEXTS)
@@ -195,11 +215,11 @@ def _spoil(conf: Any, rng: random.Random) -> None:
             continue
         change = rng.random()
         if change < 0.7:
-            place[key] = rng.choice(VALUES)
+            place[key] = deepcopy(rng.choice(VALUES))
         elif change < 0.85 and isinstance(place, dict):
             del place[key]
         elif isinstance(place, list):
-            place.append(rng.choice((place[key], rng.choice(VALUES))))
+            place.append(deepcopy(rng.choice((place[key], rng.choice(VALUES)))))
         return
 
 

@@ -10,6 +10,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import cni_target
 import codec_target
 import config_target
 import http_target
@@ -26,6 +27,7 @@ from ringipam.core.peer import Peer
 from ringipam.core.spreading import Spreading
 from ringipam.core.state import State
 from ringipam.errors import PeerError, RequestError
+from ringipam.integrations.cni import plugin, requested, results
 from ringipam.messages import Offer
 from ringipam.ring.ring import Ring
 from ringipam.server import v1
@@ -121,6 +123,47 @@ def test_a_refusal_that_changed_something(monkeypatch: Patch) -> None:
     monkeypatch.setattr(v1, "ROUTES", routes)
 
     assert "changed something" in str(noticed(http_target, inputs))
+
+
+def test_a_lease_of_a_cni_add_that_failed(monkeypatch: Patch) -> None:
+    inputs = [data.replace(b"=c1\0", b"=c9\0") for data in inputs_of(cni_target)]
+    wanted = results.result
+
+    def result(network: Any, issued: Any, *rest: Any) -> bytes:
+        if len(issued) > 1:
+            raise RequestError("no")
+        return wanted(network, issued, *rest)
+
+    monkeypatch.setattr(results, "result", result)
+
+    assert "a lease of an ADD that failed" in str(noticed(cni_target, inputs))
+
+
+def test_a_cni_error_of_two_lines(monkeypatch: Patch) -> None:
+    inputs = inputs_of(cni_target)
+    monkeypatch.setattr("ringipam.integrations.cni.errors.one_line", lambda text: f"{text}\nand more")
+
+    assert "and more" in str(noticed(cni_target, inputs))
+
+
+def test_a_cni_del_that_minds_the_rest_of_the_configuration(monkeypatch: Patch) -> None:
+    inputs = inputs_of(cni_target)
+    delete = plugin.Plugin._delete
+
+    async def minding(self: plugin.Plugin, call: Any, network: Any) -> bytes:
+        plugin._ipam(network)
+        return await delete(self, call, network)
+
+    monkeypatch.setattr(plugin.Plugin, "_delete", minding)
+
+    assert "ipam" in str(noticed(cni_target, inputs))
+
+
+def test_a_defect_of_the_cni_plugin(monkeypatch: Patch) -> None:
+    inputs = inputs_of(cni_target)
+    monkeypatch.setattr(plugin, "read_args", lambda args: {}[args] if args else requested.read_args(args))
+
+    assert "999" in str(noticed(cni_target, inputs))
 
 
 def test_a_launch_that_creates_a_file_before_it_refuses(monkeypatch: Patch) -> None:

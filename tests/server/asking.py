@@ -30,6 +30,7 @@ from ringipam.core.events import (
     Resolve,
     Show,
     Verb,
+    View,
 )
 from ringipam.errors import InUseError, NotFoundError, RingIpamError
 from ringipam.lease import Lease, network
@@ -54,6 +55,8 @@ class Book:
         """Set when a verb waits for `holding`."""
         self.state = "ready"
         self.serving = True
+        self.two_ranges = False
+        """What has a part for each range has one for IPv6 as well."""
 
     async def ask(self, verb: Verb) -> Answer:
         self.asked.append(verb)
@@ -67,7 +70,9 @@ class Book:
         await trio.lowlevel.checkpoint()
         if self.refusal is not None:
             raise self.refusal
-        return self._answer(verb)
+        answer = self._answer(verb)
+        twofold = verb is Show.STATUS or isinstance(verb, Leave | RemovePeers | Rejoin)
+        return {**answer, "ipv6": answer} if self.two_ranges and twofold and isinstance(answer, dict) else answer
 
     async def history(self, address: str | Address) -> dict[str, object]:
         await trio.lowlevel.checkpoint()
@@ -91,6 +96,8 @@ class Book:
                 return self._status()
             case Show():
                 return VIEWS[verb]
+            case View(what, family):
+                return {**(self._status() if what is Show.STATUS else VIEWS[what]), "family": family}
             case Prime() | Connect() | Forget():
                 return None
             case Leave():

@@ -122,3 +122,44 @@ async def test_metrics_show_the_nodes_figures_and_what_was_answered(http: Speake
         assert line in [re.sub(r'{verb="(\w+)",code="(\w+)"}', r'{code="\2",verb="\1"}', found) for found in lines], (
             line
         )
+
+
+async def test_the_figures_of_a_second_range_stand_beside_those_of_the_first(http: Speaker, book: Book) -> None:
+    one = {line.split()[0] for line in (await http("GET", "/metrics")).text.splitlines() if line[0] != "#"}
+    book.two_ranges = True
+
+    both = (await http("GET", "/metrics")).text.splitlines()
+
+    assert one <= {line.split()[0] for line in both if line[0] != "#"}
+    for line in (
+        'ringipam_addresses{state="owned"} 524288.0',
+        'ringipam_ipv6_addresses{state="owned"} 524288.0',
+        'ringipam_ipv6_peers{state="dead"} 1.0',
+        'ringipam_ipv6_state{state="ready"} 1.0',
+        "ringipam_ipv6_leases 0.0",
+        "ringipam_ipv6_pending_requests 1.0",
+        "ringipam_ipv6_warnings 1.0",
+    ):
+        assert line in both
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "body", "name"),
+    [
+        ("GET", "/v1/status", None, "Status"),
+        ("POST", "/v1/leave", {}, "Heirs"),
+        ("DELETE", "/v1/peers/host2", None, "Removal"),
+        ("POST", "/v1/rejoin", {}, "Rejoin"),
+    ],
+)
+async def test_answers_of_two_ranges_are_as_documented(
+    http: Speaker, book: Book, document: dict[str, Any], method: str, target: str, body: object, name: str
+) -> None:
+    book.two_ranges = True
+    schemas = document["components"]["schemas"]
+
+    answer = await http(method, target, body)
+
+    assert "ipv6" in answer.json
+    assert not problems({"$ref": f"#/components/schemas/{name}"}, schemas, answer.json)
+    assert problems(schemas[name]["properties"]["ipv6"], schemas, None), "the second part is looked at too"

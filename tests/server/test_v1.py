@@ -20,6 +20,8 @@ from ringipam.core.events import (
     Release,
     RemovePeers,
     Resolve,
+    Show,
+    View,
 )
 from ringipam.errors import RingIpamError
 
@@ -294,13 +296,28 @@ async def test_hosts_go_and_come_back_by_these_verbs(http: Speaker, book: Book) 
         ("DELETE", "/v1/peers/host2,host3?force=true", None, RemovePeers(("host2", "host3"), 30_000, force=True)),
         ("DELETE", "/v1/peers/host2?dry_run=true", None, RemovePeers(("host2",), 30_000, dry_run=True)),
         ("POST", "/v1/rejoin", {"dry_run": True}, Rejoin(dry_run=True)),
-        ("POST", "/v1/conflicts/resolve", {"first": "10.32.0.4", "last": "10.32.0.7"}, Resolve(TEN, TEN + 4)),
-        ("POST", "/v1/conflicts/resolve", {"first": "10.32.0.4/30", "take": True}, Resolve(TEN, TEN + 4, take=True)),
+        ("POST", "/v1/conflicts/resolve", {"first": "10.32.0.4", "last": "10.32.0.7"}, Resolve(TEN, TEN + 4, False, 4)),
+        ("POST", "/v1/conflicts/resolve", {"first": "10.32.0.4/30", "take": True}, Resolve(TEN, TEN + 4, True, 4)),
     ):
         answer = await http(method, path, body)
 
         assert answer.status == 200, path
         assert book.asked[-1] == verb
+
+
+@pytest.mark.parametrize("what", [Show.STATUS, Show.RING, Show.PEERS, Show.CONFLICTS])
+async def test_a_view_may_be_of_one_family(http: Speaker, book: Book, what: Show) -> None:
+    for query, verb in (("", what), ("?family=4", View(what, 4)), ("?family=6", View(what, 6))):
+        assert (await http("GET", f"/v1/{what.value}{query}")).status == 200
+        assert book.asked[-1] == verb
+
+
+@pytest.mark.parametrize("query", ["family=5", "family=", "family=ipv6", "family=6&family=6", "familiy=6"])
+async def test_what_is_no_family_is_refused(http: Speaker, book: Book, query: str) -> None:
+    answer = await http("GET", f"/v1/ring?{query}")
+
+    assert (answer.status, answer.error) == (400, "bad_request")
+    assert not book.asked
 
 
 @pytest.mark.parametrize("body", [{}, {"first": "here"}, {"first": "10.32.0.9", "last": "10.32.0.4"}])
@@ -357,3 +374,13 @@ async def test_what_cannot_be_a_peers_address_is_refused_and_never_dialled(
 
     assert (answer.status, answer.error) == (400, "bad_request")
     assert not book.asked
+
+
+async def test_a_value_nested_as_deeply_as_can_just_be_read_is_refused(http: Speaker, book: Book) -> None:
+    for depth in range(800, 1_010):
+        nested = b"[" * depth + b"]" * depth
+
+        answer = await http("POST", "/v1/leases", raw=b'{"id": %b}' % nested)
+
+        assert (answer.status, answer.error) == (400, "bad_request"), depth
+    assert book.asked == []

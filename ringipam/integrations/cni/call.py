@@ -161,7 +161,10 @@ def asked_version(stdin: bytes) -> str:
 
 def brief(value: object) -> str:
     """`value`, which came out of JSON or the environment, short and in one line."""
-    text = json.dumps(value)
+    try:
+        text = json.dumps(value)
+    except RecursionError:  # it could just be read, from a place less deep in the program
+        return "something nested too deeply"
     return text if len(text) <= 60 else f"{text[:57]}…"
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import trio
 
 from ringipam.address import Cidr, parse_cidr, to_address
-from ringipam.core.events import Allocate, ClaimAddress, Leased, LeaseList, Leases, Release, Show
+from ringipam.core.events import Allocate, ClaimAddress, Leased, LeaseList, Leases, Release, Show, View
 from ringipam.errors import NoSpaceError, NotFoundError, RequestError, RequestTimeoutError, RingIpamError
 from ringipam.integrations.cni import results
 from ringipam.integrations.cni.attachments import Attachment, valid_attachments
@@ -166,12 +166,17 @@ class Plugin:
             with trio.move_on_after(UNDO_S, shield=True):
                 await self._release([answer.lease for answer, _ in got.values() if answer.new])
             if isinstance(error, NoSpaceError | RequestTimeoutError):
-                self._exhausted[network.name] = (trio.current_time() + EXHAUSTED_S, error.message)
+                self._note_exhausted(network.name, error.message)
             raise
         self._exhausted.pop(network.name, None)
         await self._release(_replaced(before, wanted, got))
         chosen = [got[index] for index in range(len(wanted))]
         return [(pool.subnet.family, str(answer.lease.address), pool) for answer, pool in chosen]
+
+    def _note_exhausted(self, name: str, why: str) -> None:
+        now_s = trio.current_time()
+        fresh = {network: told for network, told in self._exhausted.items() if told[0] > now_s}
+        self._exhausted = {**fresh, name: (now_s + EXHAUSTED_S, why)}
 
     async def _lease_all(
         self, call: Call, wanted: Sequence[_Wanted], before: Sequence[Lease], got: dict[int, tuple[Leased, Pool]]
@@ -281,19 +286,13 @@ class Plugin:
     async def _status(self, call: Call, network: Network) -> bytes:
         """Nothing if an ADD could be served; raises CniError 50 or 51 with the reason, or 7."""
         sets = read_sets(network, _ipam(network), self._default or await self._default_subnet())
-        try:
-            with trio.fail_after(STATUS_S):
-                status = await self._asker.ask(Show.STATUS)
-        except trio.TooSlowError:  # an answer waits for the commits before it
-            raise CniError(UNAVAILABLE, f"the disk has not answered for {STATUS_S:.0f} s") from None
-        except RingIpamError as error:
-            raise CniError(UNAVAILABLE, error.message, code=error.code) from None
-        assert isinstance(status, dict)
-        if status["state"] == "fenced":
-            raise CniError(LIMITED_CONNECTIVITY, f"this host issues nothing: {status['reason']}", code="fenced")
-        if not status["serving"]:
-            raise CniError(UNAVAILABLE, f"no address can be issued now: {status['reason']}", code="not_ready")
-        _check_inside(sets, str(status["universe"]))
+        for family in sorted({pool.subnet.family for pools in sets for pool in pools}):
+            status = await self._status_of(family)
+            if status["state"] == "fenced":
+                raise CniError(LIMITED_CONNECTIVITY, f"this host issues nothing: {status['reason']}", code="fenced")
+            if not status["serving"]:
+                raise CniError(UNAVAILABLE, f"no address can be issued now: {status['reason']}", code="not_ready")
+            _check_inside(sets, parse_cidr(str(status["universe"])))
         try:
             await self.tombstones.clear()
         except CniError as error:
@@ -302,6 +301,20 @@ class Plugin:
         if trio.current_time() < until_s:
             raise CniError(UNAVAILABLE, why, code="no_space")
         return b""
+
+    async def _status_of(self, family: int) -> dict[str, object]:
+        """How the node of this family is; raises CniError 50 if it does not answer, 7 if there is none."""
+        try:
+            with trio.fail_after(STATUS_S):
+                status = await self._asker.ask(View(Show.STATUS, family))
+        except trio.TooSlowError:  # an answer waits for the commits before it
+            raise CniError(UNAVAILABLE, f"the disk has not answered for {STATUS_S:.0f} s") from None
+        except RequestError:
+            raise  # there is no range of this family
+        except RingIpamError as error:
+            raise CniError(UNAVAILABLE, error.message, code=error.code) from None
+        assert isinstance(status, dict)
+        return status
 
     async def _collect(self, call: Call, network: Network) -> bytes:
         """GC: release what this network holds here for attachments that the runtime does not know."""
@@ -366,12 +379,8 @@ def _is_stale(lease: Lease, network_name: str, valid: set[Attachment]) -> bool:
     return is_ours(lease) and labels.get(NETWORK) == network_name and (lease.id, labels.get(INTERFACE)) not in valid
 
 
-def _check_inside(sets: Sequence[Pools], universe_text: str) -> None:
+def _check_inside(sets: Sequence[Pools], universe: Cidr) -> None:
     """Raises CniError 7 where an ADD would."""
-    try:
-        universe = parse_cidr(universe_text)
-    except RequestError:
-        return
     for pool in (pool for pools in sets for pool in pools):
-        if pool.subnet.family != universe.family or not universe.range.covers(pool.subnet.range):
+        if pool.subnet.family == universe.family and not universe.range.covers(pool.subnet.range):
             raise CniError(BAD_CONFIG, f"the subnet {pool.subnet} does not lie inside {universe}", code="out_of_range")

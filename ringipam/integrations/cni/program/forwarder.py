@@ -259,16 +259,24 @@ def write_tombstone(directory: int, body: bytes) -> None:
 
 def unanswered(command: bytes, place: bytes, why: str, body: bytes) -> None:
     """What is left to do without the daemon: a release is kept; raises FailureError."""
-    nobody = f"no answer from the ringipam daemon at {shown(place, SOCKET_SIZE_MAX)}: {why}"
+    socket = shown(place, SOCKET_SIZE_MAX)
     if command != b"DEL":
         code = 50 if command == b"STATUS" else 11
-        raise FailureError(code, f"{nobody}; start it on this host, or look at its log, and try again")
+        raise FailureError(
+            code,
+            f"no answer from the ringipam daemon at {socket}: {why};"
+            " start it on this host, or look at its log, and try again",
+        )
     path = posix.environ.get(b"RINGIPAM_CNI_DIR") or DIRECTORY
     try:
         write_tombstone(open_directory(path), body)
     except OSError as error:
-        kept = f"nor could the release be kept in {shown(path, DIRECTORY_SIZE_MAX)}: {error.strerror}"
-        raise FailureError(11, f"{nobody}; {kept}; mend one of the two, and try again") from None
+        raise FailureError(
+            11,
+            f"no answer from the ringipam daemon at {socket}: {why};"
+            f" nor could the release be kept in {shown(path, DIRECTORY_SIZE_MAX)}: {error.strerror};"
+            " mend one of the two, and try again",
+        ) from None
 
 
 def carry_out(command: bytes, text: list[bytes]) -> int:

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from calling import CONFIG, Done, answer, daemon, finish, says
-from calling import Program as Installed
+from execing import CONFIG, Done, answer, daemon, finish, says
+from execing import Program as Installed
 
 from ringipam.cli import main
 from ringipam.integrations.cni.program import installation

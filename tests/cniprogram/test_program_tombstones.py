@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from calling import CONFIG, Program, answer, daemon, finish, parse_body, says
+from execing import CONFIG, Program, answer, daemon, finish, parse_body, says
 
 ENV: dict[str | bytes, str | bytes] = {
     "CNI_CONTAINERID": "c1",

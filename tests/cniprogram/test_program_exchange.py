@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from calling import CONFIG, Program, answer, daemon, finish, says
+from execing import CONFIG, Program, answer, daemon, finish, says
 
 VERSIONS = ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"]
 ROOM = 128 * 1024
