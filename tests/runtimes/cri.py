@@ -47,10 +47,15 @@ class Kubelet:
     def remove_pod(self, sandbox: str) -> None:
         self._call("RemovePodSandbox", [(1, sandbox)])
 
-    def address_of(self, sandbox: str) -> str:
-        """PodSandboxStatus.network.ip."""
+    def addresses_of(self, sandbox: str) -> list[str]:
+        """PodSandboxStatus.network: ip, and the additional_ips."""
         status = parsed(self._call("PodSandboxStatus", [(1, sandbox)])[1][0])
-        return text(parsed(status[5][0])[1][0])
+        network = parsed(status[5][0])
+        return [text(network[1][0]), *(text(parsed(more)[1][0]) for more in network.get(2, []))]
+
+    def address_of(self, sandbox: str) -> str:
+        (address,) = self.addresses_of(sandbox)
+        return address
 
     def sandboxes(self) -> list[str]:
         return [text(parsed(item)[1][0]) for item in self._call("ListPodSandbox", []).get(1, [])]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Any
 
 import grpc
 import pytest
@@ -38,6 +41,10 @@ class Node:
         self.containerd.launch()
         self.kubelet = kubelet_of(self.machine)
 
+    def pings(self, sandbox: str, address: str) -> bool:
+        ping = ("--exec-id", os.urandom(4).hex(), sandbox, "/bin/ping", "-c1", "-W1", address)
+        return "1 packets received" in self.containerd("--namespace", "k8s.io", "tasks", "exec", *ping, check=False)
+
     def held(self) -> dict[str, str]:
         """Sandbox id to address, as ringipam has it."""
         return {lease["id"]: lease["address"] for lease in leases_of(self.machine)}
@@ -56,16 +63,19 @@ def kubelet_of(machine: Machine) -> Kubelet:
 def make_nodes(make_lab: Callable[..., Lab]) -> Iterator[Callable[..., list[Node]]]:
     with ExitStack() as stack:
 
-        def make(count: int, iprange: str = "10.32.0.0/24", reap_after_s: str = "600") -> list[Node]:
+        def make(
+            count: int, iprange: str = "10.32.0.0/24", options: Sequence[str] = (), ipam: dict[str, Any] | None = None
+        ) -> list[Node]:
             lab = make_lab(count, iprange)
-            lab.launch_all("--reap-after", reap_after_s, *(["--init", f"consensus={count}"] if count > 1 else []))
-            return [node_on(machine, stack) for machine in lab.hosts]
+            beginning = ("--init", f"consensus={count}") if count > 1 else ()
+            lab.launch_all("--reap-after", "600", *beginning, *options)
+            return [node_on(machine, stack, ipam) for machine in lab.hosts]
 
         yield make
 
 
-def node_on(machine: Machine, stack: ExitStack) -> Node:
-    install(machine, conflist())
+def node_on(machine: Machine, stack: ExitStack, ipam: dict[str, Any] | None) -> Node:
+    install(machine, conflist(ipam=ipam))
     containerd = Containerd(machine)
     containerd.prepare()
     containerd.launch()
@@ -92,9 +102,7 @@ def test_pods_of_two_nodes_reach_each_other_and_what_is_stopped_repeatedly_is_re
     assert one.kubelet.network_is_ready()
     assert one.held() == {web: one.kubelet.address_of(web)}
     assert assert_no_address_twice([one.machine, two.machine]) == 2
-    ping = ("/bin/ping", "-c1", "-W1", two.kubelet.address_of(db))
-    exec_in_pod = ("--namespace", "k8s.io", "tasks", "exec", "--exec-id", "x", web, *ping)
-    until("a pod reaches the other", lambda: "1 packets received" in one.containerd(*exec_in_pod, check=False))
+    until("a pod reaches the other", lambda: one.pings(web, two.kubelet.address_of(db)))
 
     one.kubelet.stop_pod(web)
     released = one.held()
@@ -104,6 +112,25 @@ def test_pods_of_two_nodes_reach_each_other_and_what_is_stopped_repeatedly_is_re
     one.kubelet.remove_pod(web)
     assert released == {}
     assert one.held() == {heir: one.kubelet.address_of(heir)}
+
+
+def test_pods_have_an_address_of_each_family_reach_each_other_over_both_and_give_both_back(
+    make_nodes: Callable[..., list[Node]],
+) -> None:
+    ranges = [[{"subnet": "10.32.0.0/24"}], [{"subnet": "fd32::/112"}]]
+    one, two = make_nodes(2, options=("--iprange6", "fd32::/112"), ipam={"type": "ringipam", "ranges": ranges})
+
+    web, db = one.kubelet.run_pod(WEB), two.kubelet.run_pod(DB)
+
+    there = two.kubelet.addresses_of(db)
+    assert [ip_address(address).version for address in there] == [4, 6]
+    assert sorted(lease["address"] for lease in leases_of(two.machine)) == sorted(there)
+    assert assert_no_address_twice([one.machine, two.machine]) == 4
+    for address in there:
+        until(f"a pod reaches {address}", lambda address=address: one.pings(web, address))
+    one.kubelet.stop_pod(web)
+    two.kubelet.stop_pod(db)
+    assert leases_of(one.machine) == leases_of(two.machine) == []
 
 
 def test_a_pod_whose_namespace_vanished_is_released_when_it_is_stopped(make_nodes: Callable[..., list[Node]]) -> None:
