@@ -70,10 +70,14 @@ def conflist(name: str = "ring", version: str = "1.0.0", ipam: dict[str, Any] | 
 def install(machine: Machine, *networks: dict[str, Any]) -> None:
     """The standard plugins, ours beside them, and these networks."""
     install_standard_plugins(machine)
-    paths = ("--socket", str(machine.socket), "--cni-dir", str(machine.data / "cni"))
-    machine.run(*RINGIPAM, "cni", "install", "--no-conflist", *paths)
+    install_ours(machine, "--no-conflist")
     for network in networks:
         machine.write(f"/etc/cni/net.d/10-{network['name']}.conflist", json.dumps(network))
+
+
+def install_ours(machine: Machine, *options: str) -> str:
+    paths = ("--socket", str(machine.socket), "--cni-dir", str(machine.data / "cni"))
+    return machine.run(*RINGIPAM, "cni", "install", *paths, *options)
 
 
 def install_standard_plugins(machine: Machine) -> None:
@@ -150,13 +154,13 @@ class Podman:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         return done.returncode, done.stderr.strip()
 
-    def options(self, name: str) -> tuple[str, ...]:
-        known = ("--name", name, "--network", "ring", "--cgroup-parent", self.machine.cgroup)
+    def options(self, name: str, network: str = "ring") -> tuple[str, ...]:
+        known = ("--name", name, "--network", network, "--cgroup-parent", self.machine.cgroup)
         return (*known, "--cap-add", "NET_RAW")  # busybox pings over a raw socket
 
-    def run(self, name: str, *options: str) -> str:
+    def run(self, name: str, *options: str, network: str = "ring") -> str:
         """Start a container that lives on; its address, as it sees it."""
-        self("run", "-d", *self.options(name), *options, self.image, "sleep", "1000000")
+        self("run", "-d", *self.options(name, network), *options, self.image, "sleep", "1000000")
         return self.address(name)
 
     def address(self, name: str) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
-from engines import Podman, collect_garbage, conflist, install
+from engines import Podman, collect_garbage, conflist, install, install_ours
 from lab import Lab, assert_no_address_twice, leases_of, until
 from machine import Machine
 
@@ -17,6 +19,7 @@ pytestmark = [
 ]
 
 REAP_AFTER_S = "2"
+DOCUMENTED = Path(__file__).parent.parent.parent / "docs/podman.md"
 
 
 def podman_on(machine: Machine) -> Podman:
@@ -92,6 +95,20 @@ def test_an_address_asked_for_is_given_on_any_host_and_refused_while_it_is_held(
 
     one("rm", "--force", "--time", "0", "low")
     assert two.run("heir", "--ip", "10.32.0.20") == "10.32.0.20/24"
+
+
+@pytest.mark.needs("iptables", "cni:portmap")
+def test_the_documented_network_has_a_gateway_on_the_host_that_no_container_gets(alone: Podman) -> None:
+    install_ours(alone.machine, "--subnet", "10.32.0.0/24")
+    written = json.loads(alone.machine.run("cat", "/etc/cni/net.d/10-ringipam.conflist"))
+    shown = DOCUMENTED.read_text().partition("```json\n")[2].partition("```")[0]
+    assert written == json.loads(shown.replace("10.32.0.0/16", "10.32.0.0/24"))
+
+    addresses = {alone.run(name, network="ringipam") for name in ("a", "b", "c")}
+
+    assert "10.32.0.1/24" not in addresses
+    assert alone.pings("a", "10.32.0.1")
+    assert "default via 10.32.0.1 " in alone("exec", "b", "ip", "route")
 
 
 def test_a_stopped_container_holds_nothing_and_a_container_that_ended_neither(alone: Podman) -> None:
