@@ -16,6 +16,7 @@ import uuid
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from lab import Host, run, until
 
@@ -75,6 +76,19 @@ class Machine(Host):
         ordinary = super().command(*options)
         at = ordinary.index("-m")
         return [*ordinary[:at], "-c", IMPATIENT, *ordinary[at + 2 :]]
+
+    def answers(self) -> bool:
+        """As for any host, but asked without a command, which would take longer than all else here."""
+        if self.daemon is not None and self.daemon.poll() is not None:
+            raise AssertionError(f"{self.name} exited {self.daemon.returncode}: {self.log}")
+        try:
+            return bool(self.view("status"))
+        except OSError:
+            return False
+
+    def leases(self) -> list[dict[str, Any]]:
+        leases: list[dict[str, Any]] = self.view("leases")["leases"]
+        return leases
 
     def boot(self) -> None:
         (self.directory / "boot_id").write_text(f"{uuid.uuid4()}\n")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from engines import Containerd, conflist, install
-from lab import Lab, assert_no_address_twice, leases_of, until
+from lab import Lab, assert_no_address_twice, until
 from machine import Machine
 
 pytestmark = [
@@ -53,7 +53,7 @@ def alone(lasting_containerd: Containerd) -> Iterator[Containerd]:
 
 def held(containerd: Containerd) -> dict[str, str]:
     """Name in containerd to address, as ringipam has it."""
-    leases = leases_of(containerd.machine)
+    leases = containerd.machine.leases()
     return {lease["id"].removeprefix("default-"): f"{lease['address']}/{lease['prefix_len']}" for lease in leases}
 
 

@@ -16,7 +16,7 @@ import grpc
 import pytest
 from cri import Kubelet, Pod
 from engines import Containerd, collect_garbage, conflist, install
-from lab import Lab, assert_no_address_twice, leases_of, until
+from lab import Lab, assert_no_address_twice, until
 from machine import Machine
 
 pytestmark = [
@@ -47,10 +47,16 @@ class Node:
 
     def held(self) -> dict[str, str]:
         """Sandbox id to address, as ringipam has it."""
-        return {lease["id"]: lease["address"] for lease in leases_of(self.machine)}
+        return {lease["id"]: lease["address"] for lease in self.machine.leases()}
 
     def held_is(self, expected: dict[str, str]) -> None:
         until(f"held is {expected}, not {self.held()}", lambda: self.held() == expected)
+
+    def clear(self) -> None:
+        """Stop and forget every pod."""
+        for sandbox in self.kubelet.sandboxes():
+            self.kubelet.stop_pod(sandbox)
+            self.kubelet.remove_pod(sandbox)
 
 
 def kubelet_of(machine: Machine) -> Kubelet:
@@ -83,6 +89,22 @@ def node_on(machine: Machine, stack: ExitStack, ipam: dict[str, Any] | None) -> 
     node = Node(machine, containerd, kubelet_of(machine))
     stack.callback(lambda: node.kubelet.close())
     return node
+
+
+@pytest.fixture(scope="module")
+def lasting_node(lasting_machine: Machine) -> Iterator[Node]:
+    with ExitStack() as stack:
+        yield node_on(lasting_machine, stack, None)
+
+
+@pytest.fixture
+def node(lasting_node: Node) -> Iterator[Node]:
+    """A node of its own, without pods."""
+    if lasting_node.machine.daemon is None:
+        lasting_node.machine.launch("--reap-after", "600")
+    yield lasting_node
+    lasting_node.clear()
+    lasting_node.held_is({})
 
 
 def refusal(node: Node, pod: Pod) -> str:
@@ -124,17 +146,16 @@ def test_pods_have_an_address_of_each_family_reach_each_other_over_both_and_give
 
     there = two.kubelet.addresses_of(db)
     assert [ip_address(address).version for address in there] == [4, 6]
-    assert sorted(lease["address"] for lease in leases_of(two.machine)) == sorted(there)
+    assert sorted(lease["address"] for lease in two.machine.leases()) == sorted(there)
     assert assert_no_address_twice([one.machine, two.machine]) == 4
     for address in there:
         until(f"a pod reaches {address}", lambda address=address: one.pings(web, address))
     one.kubelet.stop_pod(web)
     two.kubelet.stop_pod(db)
-    assert leases_of(one.machine) == leases_of(two.machine) == []
+    assert one.machine.leases() == two.machine.leases() == []
 
 
-def test_a_pod_whose_namespace_vanished_is_released_when_it_is_stopped(make_nodes: Callable[..., list[Node]]) -> None:
-    (node,) = make_nodes(1)
+def test_a_pod_whose_namespace_vanished_is_released_when_it_is_stopped(node: Node) -> None:
     web = node.kubelet.run_pod(WEB)
     for path in node.machine.root("/run/netns").glob("cni-*"):
         node.machine.run("ip", "netns", "del", path.name)
@@ -146,9 +167,8 @@ def test_a_pod_whose_namespace_vanished_is_released_when_it_is_stopped(make_node
 
 
 def test_a_pod_stopped_while_the_daemon_is_down_is_released_and_one_asked_for_is_made_later(
-    make_nodes: Callable[..., list[Node]],
+    node: Node,
 ) -> None:
-    (node,) = make_nodes(1)
     web, db = node.kubelet.run_pod(WEB), node.kubelet.run_pod(DB)
     address = node.kubelet.address_of(db)
     node.machine.stop(signal.SIGKILL)
@@ -178,10 +198,7 @@ def test_a_node_without_addresses_says_so_and_makes_pods_again_when_one_is_relea
 
 
 @pytest.mark.parametrize("stage", ["asked for", "address held", "sandbox made"])
-def test_containerd_killed_while_a_pod_starts_leaks_and_doubles_nothing(
-    make_nodes: Callable[..., list[Node]], stage: str
-) -> None:
-    (node,) = make_nodes(1)
+def test_containerd_killed_while_a_pod_starts_leaks_and_doubles_nothing(node: Node, stage: str) -> None:
     web = node.kubelet.run_pod(WEB)
 
     with ThreadPoolExecutor() as pool:
@@ -209,9 +226,8 @@ def test_containerd_killed_while_a_pod_starts_leaks_and_doubles_nothing(
 
 
 def test_after_a_reboot_the_kubelet_makes_its_pods_anew_and_nothing_else_is_held(
-    make_nodes: Callable[..., list[Node]],
+    node: Node,
 ) -> None:
-    (node,) = make_nodes(1)
     web, gone = node.kubelet.run_pod(WEB), node.kubelet.run_pod(DB)
 
     node.machine.reboot()
@@ -227,8 +243,7 @@ def test_after_a_reboot_the_kubelet_makes_its_pods_anew_and_nothing_else_is_held
     assert node.held() == {again: node.kubelet.address_of(again)}
 
 
-def test_pods_that_no_runtime_remembers_after_a_reboot_are_reaped(make_nodes: Callable[..., list[Node]]) -> None:
-    (node,) = make_nodes(1)
+def test_pods_that_no_runtime_remembers_after_a_reboot_are_reaped(node: Node) -> None:
     node.kubelet.run_pod(WEB)
 
     node.machine.power_off()
@@ -237,6 +252,8 @@ def test_pods_that_no_runtime_remembers_after_a_reboot_are_reaped(make_nodes: Ca
     node.machine.launch("--reap-after", "2")
 
     node.held_is({})
+    node.start()
+    node.containerd.import_pause()
 
 
 def test_a_node_is_not_ready_before_the_plugin_is_configured(make_lab: Callable[..., Lab]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from engines import install
-from lab import leases_of, run, until
+from lab import run, until
 from libcni import VERSIONS, Attachment, PluginError, Runtime
 from machine import Machine
 
@@ -56,7 +56,7 @@ def host(lasting_host: Machine) -> Iterator[Machine]:
     if lasting_host.daemon is None:
         lasting_host.launch()
     yield lasting_host
-    until("nothing is held", lambda: leases_of(lasting_host) == [])
+    until("nothing is held", lambda: lasting_host.leases() == [])
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def bridged(host: Machine, version: str) -> Runtime:
 
 
 def held(host: Machine) -> list[tuple[str, str]]:
-    return [(lease["id"], lease["address"]) for lease in leases_of(host)]
+    return [(lease["id"], lease["address"]) for lease in host.leases()]
 
 
 def refused(call: Callable[[], object]) -> tuple[int, str]:
@@ -167,7 +167,7 @@ def test_gc_releases_what_is_not_listed_and_leaves_other_networks_alone(host: Ma
 
     runtime.collect_garbage([kept])
 
-    assert sorted((lease["id"], lease["labels"]["ringipam.network"]) for lease in leases_of(host)) == [
+    assert sorted((lease["id"], lease["labels"]["ringipam.network"]) for lease in host.leases()) == [
         ("kept", "ring"),
         ("lost", "other"),
     ]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from engines import Podman, collect_garbage, conflist, install, install_ours
-from lab import Lab, assert_no_address_twice, leases_of, until
+from lab import Lab, assert_no_address_twice, until
 from machine import Machine
 
 pytestmark = [
@@ -55,7 +55,7 @@ def alone(lasting_podman: Podman) -> Iterator[Podman]:
 
 def held(podman: Podman) -> dict[str, str]:
     """Container id to address, as ringipam has it."""
-    return {lease["id"]: f"{lease['address']}/{lease['prefix_len']}" for lease in leases_of(podman.machine)}
+    return {lease["id"]: f"{lease['address']}/{lease['prefix_len']}" for lease in podman.machine.leases()}
 
 
 def nothing_is_held(podman: Podman) -> None:
