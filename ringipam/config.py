@@ -25,13 +25,19 @@ TIMEOUT_S = 30.0
 """How long an allocation, a claim or a prime may wait, unless told otherwise."""
 TIMEOUT_S_MAX = 3600.0
 """Whoever waits longer has forgotten that they wait; the same limit holds on every surface."""
+OLDER_THAN_S = 60.0
+"""The leases that `reconcile` looks at have at least this age, unless told otherwise."""
+OLDER_THAN_S_MAX = 366 * 86_400.0
 LOG_FORMATS = ("text", "json")
 
 
+WATCHED = ("/var/run/docker.sock", "/run/podman/podman.sock")
+"""Where Docker and Podman listen; whether they are there, or come later, is looked at again and again."""
 GROUP_NUMBER_MAX = (1 << 32) - 2
 PATHS = (
     *("data_dir", "socket", "password_file", "ca", "cert", "key", "cni_dir"),
     *("http_token_file", "http_cert", "http_key", "http_ca"),
+    *("docker_plugin", "docker_api"),
 )
 """The settings that are paths."""
 
@@ -80,6 +86,13 @@ def check_name(name: str) -> str:
     if not NAME_PATTERN.fullmatch(name):
         raise RequestError(f"a host's name has 1 to 63 letters, digits, '-', '_' or '.': {name!r}")
     return name
+
+
+def check_age(seconds: float) -> float:
+    """`seconds` if it can be the age of a lease; raises RequestError."""
+    if not 0 <= seconds <= OLDER_THAN_S_MAX:
+        raise RequestError(f"an age is 0 to {OLDER_THAN_S_MAX:.0f} seconds, not {seconds}")
+    return seconds
 
 
 def parse_endpoint(text: str, port_default: int | None = PORT_DEFAULT) -> tuple[str, int]:
@@ -181,6 +194,10 @@ class Config:
     http_key: Path | None = None
     http_ca: Path | None = None
     """Clients over TCP need a certificate of this authority, which is not that of the hosts."""
+    docker_plugin: Path | None = None
+    """Where Docker finds its IPAM driver, or `none`; None: its usual place, if this host seems to have Docker."""
+    docker_api: Path = Path("/var/run/docker.sock")
+    """Docker's own socket, to see what became of the addresses that Docker was given; or `none`."""
     init: str | None = None
     exclude: tuple[str, ...] = ()
     password_file: Path | None = None
@@ -189,6 +206,8 @@ class Config:
     key: Path | None = None
     insecure: bool = False
     peers: tuple[str, ...] = ()
+    watch: tuple[str, ...] = ()
+    """API sockets of container engines, whose containers' leases end with them; () is `WATCHED` for root, else none."""
     on_restart: str = "trust"
     """`verify`: after a start nothing is issued before one peer has confirmed that the data is current."""
     log_format: str = "text"
@@ -204,7 +223,7 @@ class Config:
         for name in PATHS:
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, _path(name, getattr(self, name)))
-        for name in ("exclude", "peers"):
+        for name in ("exclude", "peers", "watch"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         if re.match(r"https?:/", str(self.socket)):
             raise RequestError(f"the daemon's own --socket is a path, not {self.socket}")
@@ -216,6 +235,7 @@ class Config:
             peer_endpoint(peer)
         self._check_endpoints()
         _ = self.socket_permissions
+        _ = self.watched
         parse_init(self.init, self.peers)
         if self.on_restart not in ("trust", "verify"):
             raise RequestError(f"--on-restart takes trust or verify, not {self.on_restart!r}")
@@ -246,10 +266,9 @@ class Config:
                 raise RequestError(f"--subnet6 {self.subnet6} does not lie inside --iprange6 {self.iprange6}")
 
     def _check_excludes(self) -> None:
-        universes = [self.universe] if self.iprange6 is None else [self.universe, parse_subnet(self.iprange6)]
         either = self.iprange if self.iprange6 is None else f"{self.iprange} or --iprange6 {self.iprange6}"
         for text, excluded in zip(self.exclude, self.excluded, strict=True):
-            if not any(_inside(excluded, _family_of(text), universe) for universe in universes):
+            if not any(_inside(excluded, _family_of(text), universe) for universe in self.universes):
                 raise RequestError(f"--exclude {text} does not lie inside --iprange {either}")
 
     def _check_endpoints(self) -> None:
@@ -312,6 +331,11 @@ class Config:
         return parse_subnet(self.iprange)
 
     @property
+    def universes(self) -> tuple[Cidr, ...]:
+        """The range, or both."""
+        return (self.universe,) if self.iprange6 is None else (self.universe, parse_subnet(self.iprange6))
+
+    @property
     def default_subnet(self) -> Cidr:
         return parse_subnet(self.subnet) if self.subnet is not None else self.universe
 
@@ -338,6 +362,16 @@ class Config:
         if self.socket_group is not None:
             group = _group_number(self.socket_group)
         return int(mode or ("0600" if group is None else "0660"), 8), group
+
+    @property
+    def watched(self) -> tuple[Path, ...]:
+        """The API sockets of the container engines to be watched, each once."""
+        if self.watch == ("none",):
+            return ()
+        if "none" in self.watch or not all(self.watch):
+            raise RequestError("--watch takes the path of a socket, or none and nothing else")
+        chosen = self.watch or (WATCHED if os.geteuid() == 0 else ())
+        return tuple(dict.fromkeys(_path("watch", path) for path in chosen))
 
     @property
     def cni_directory(self) -> Path:
@@ -407,7 +441,7 @@ def config_from_settings(settings: Mapping[str, object]) -> Config:
 
 
 def _check_setting(path: Path, key: str, value: object) -> None:
-    if key in ("exclude", "peers"):
+    if key in ("exclude", "peers", "watch"):
         good = isinstance(value, list) and all(isinstance(item, str) for item in value)
         wanted = "a list of strings"
     elif key == "insecure":

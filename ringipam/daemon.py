@@ -13,12 +13,15 @@ from ringipam.config import IPV6_DIR, Config
 from ringipam.core.events import Show
 from ringipam.errors import RingIpamError
 from ringipam.integrations.cni.service import open_cni
+from ringipam.integrations.docker.service import open_docker
+from ringipam.integrations.watch.watcher import open_watcher
 from ringipam.journal import WINDOW_S, Journal, open_journal
 from ringipam.runtime.dualstack import DualStack, open_dual_stack
 from ringipam.runtime.node import Node, open_node
 from ringipam.runtime.rotation import LOOK_S, Rotated
 from ringipam.sdnotify import is_wanted, notify, watchdog_s
 from ringipam.server import access
+from ringipam.server.routes import Asker
 from ringipam.server.surface import open_surface
 from ringipam.store.directory import DATABASE
 from ringipam.version import release
@@ -53,7 +56,14 @@ def run(config: Config) -> int:
 
 async def _serve(config: Config, journal: Journal) -> None:
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async with _opened(config) as node, _open_doors(config, node), trio.open_nursery() as nursery:
+        async with (
+            _opened(config) as node,
+            open_watcher(node, config.watched, config.data_dir) as watcher,
+            _open_doors(config, node, watcher),
+            open_docker(node, config, config.universes),
+            trio.open_nursery() as nursery,
+        ):
+            node.notices.append(watcher.notices)
             await _greet(config, node, journal)
             notify("READY=1", await _state(node))
             nursery.start_soon(_tell_left_out, journal)
@@ -83,15 +93,15 @@ async def _opened(config: Config) -> AsyncIterator[Served]:
 
 
 @asynccontextmanager
-async def _open_doors(config: Config, node: Served) -> AsyncIterator[None]:
-    """The API of `node`, and who may use it: read anew when its files change."""
+async def _open_doors(config: Config, node: Served, asker: Asker) -> AsyncIterator[None]:
+    """The API of `node`, asked through `asker`, and who may use it: read anew when its files change."""
     rotated = Rotated("the credentials of --http", access.files(config), lambda _: access.read_access(config))
     node.notices.append(lambda: [*access.notice(config), *filter(None, [rotated.problem])])
     async with (
         trio.open_nursery() as nursery,
         open_cni(config, node) as cni,
         open_surface(
-            node,
+            asker,
             config.socket,
             config.http,
             config.default_subnet,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -14,6 +14,11 @@ from ringipam.errors import RequestError
 ID_LENGTH_MAX = 256
 LABELS_MAX = 32
 LABEL_LENGTH_MAX = 256
+VIA = "ringipam.via"
+"""The label that names the integration which made a lease, and which releases it."""
+CONTAINER_ID_LENGTH = 64
+SHORT_ID_LENGTH = 12
+"""Docker and Podman name a container by 64 hexadecimal digits, and show 12 of them unless asked for all."""
 NO_LABELS: Mapping[str, str] = {}
 """One for all leases that have none: there may be a hundred thousand."""
 BLOCK = "block"
@@ -95,6 +100,21 @@ def check_id(holder: str) -> str:
     if not holder.isprintable() or " " in holder:
         raise RequestError(f"an id has printable characters and no spaces: {holder!r}")
     return holder
+
+
+def check_ids(holders: Iterable[str]) -> frozenset[str]:
+    """`holders` if each can name one; raises RequestError."""
+    if isinstance(holders, str):
+        raise RequestError(f"a list of ids is wanted, not the text {holders[:60]!r}")  # its letters would be the ids
+    return frozenset(map(check_id, holders))
+
+
+def is_listed(holder: str, ids: Set[str]) -> bool:
+    """Whether `ids` name this holder, be it a container of which they have the short form.
+
+    Who lists short ids and allocated for the full ones means the same containers.
+    """
+    return holder in ids or (len(holder) == CONTAINER_ID_LENGTH and holder[:SHORT_ID_LENGTH] in ids)
 
 
 def check_labels(labels: object) -> dict[str, str]:

@@ -18,8 +18,8 @@ DONE, REFUSED, WRONG_USAGE, UNREACHABLE = 0, 1, 2, 3
 GROUPS = {
     "launch": ("launch",),
     "unit": ("unit",),
+    "addresses": ("allocate", "claim", "lookup", "release", "reconcile", "list"),
     "cni": ("cni",),
-    "addresses": ("allocate", "claim", "lookup", "release", "list"),
     "views": ("status", "ring", "peers", "conflicts"),
     "peers": ("connect", "forget", "prime"),
     "members": ("leave", "remove-peer", "rejoin"),

@@ -37,6 +37,12 @@ def add_commands(commands: Commands[argparse.ArgumentParser]) -> None:
         ("--http-cert", "FILE", "certificate of the API over TCP, which then speaks TLS"),
         ("--http-key", "FILE", "its private key"),
         ("--http-ca", "FILE", "clients over TCP must have a certificate of this authority"),
+        (
+            "--docker-plugin",
+            "PATH|none",
+            "the socket of Docker's IPAM driver (its usual place, on hosts with Docker)",
+        ),
+        ("--docker-api", "PATH|none", "Docker's socket, to free what Docker has forgotten (/var/run/docker.sock)"),
         ("--init", "MODE", "how the ring begins: consensus=N, seed=NAME,NAME,…, observer or alone"),
         ("--password-file", "FILE", "a secret that all hosts share; further lines are accepted besides the first"),
         ("--ca", "FILE", "certificate of your own authority, with --cert and --key"),
@@ -49,6 +55,13 @@ def add_commands(commands: Commands[argparse.ArgumentParser]) -> None:
         parser.add_argument(flag, metavar=metavar, help=text)
     parser.add_argument(
         "--exclude", metavar="ADDRESS|CIDR", nargs="+", action="extend", help="never allocated, but can be claimed"
+    )
+    parser.add_argument(
+        "--watch",
+        metavar="PATH",
+        action="append",
+        help="API socket of a container engine: addresses of its containers are released when these are gone; several"
+        " times for several, none for none (for root, where Docker and Podman have theirs)",
     )
     parser.add_argument(
         "--on-restart",

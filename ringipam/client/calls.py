@@ -6,22 +6,26 @@ Both clients are thin shells around these.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from ipaddress import IPv4Interface, IPv6Interface
+from itertools import accumulate
 from typing import Generic, TypeVar
 from urllib.parse import quote, urlencode
 
 from ringipam.address import Address, Network, parse_interface, to_address
-from ringipam.config import TIMEOUT_S
+from ringipam.config import TIMEOUT_S, check_age
 from ringipam.errors import DaemonUnreachableError, RequestError, RingIpamError, error_from_code
-from ringipam.lease import Lease, check_id, check_labels
+from ringipam.lease import Lease, check_id, check_ids, check_labels
 
 T = TypeVar("T")
 
 Json = dict[str, object]
 
+REQUEST_SIZE_MAX = 128 * 1024
+"""A daemon reads no larger body (ringipam.server.http)."""
 GRACE_S = 10.0
 """How much longer than the daemon's own time-out a client waits for it."""
 
@@ -149,6 +153,24 @@ def resolve(first: str, last: str | None, take: bool) -> Call[Json]:
 
 def rejoin(dry_run: bool, drop_leases: bool) -> Call[Json]:
     return Call("POST", "/v1/rejoin", dict, {"dry_run": dry_run, "drop_leases": drop_leases}, repeatable=False)
+
+
+def reconcile(
+    live: Sequence[str], older_than: float, labels: Mapping[str, str] | None, dry_run: bool
+) -> Call[list[Lease]]:
+    body: Json = {"live": live, "older_than_s": check_age(older_than), "dry_run": dry_run}
+    if labels:
+        body["labels"] = check_labels(labels)
+    return Call("POST", "/v1/reconcile", _leases, body, repeatable=False)
+
+
+def first_portion(live_ids: Iterable[str], labels: Mapping[str, str] | None) -> tuple[list[str], frozenset[str]]:
+    """As many ids as one request holds, and the rest of them; raises RequestError for what is no id."""
+    live = sorted(check_ids(live_ids))
+    room = REQUEST_SIZE_MAX - 256 - len(json.dumps(check_labels(labels or {})))
+    ends = list(accumulate(len(json.dumps(holder)) + 2 for holder in live))
+    fit = bisect_right(ends, room)
+    return live[:fit], frozenset(live[fit:])
 
 
 def unreachable(socket: object, why: str) -> DaemonUnreachableError:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from ipaddress import IPv4Interface, IPv6Interface
 from pathlib import Path
@@ -16,8 +17,9 @@ from ringipam.client import calls
 from ringipam.client.answers import AnswerParser, is_stale
 from ringipam.client.calls import Call, Json
 from ringipam.client.door import door
-from ringipam.config import TIMEOUT_S
-from ringipam.lease import Lease
+from ringipam.config import OLDER_THAN_S, TIMEOUT_S
+from ringipam.errors import NotFoundError
+from ringipam.lease import Lease, is_listed
 
 T = TypeVar("T")
 
@@ -102,6 +104,29 @@ class AsyncClient:
         Never sent twice by itself; name the lease to retry without harm. Raises NotFoundError.
         """
         return await self.perform(calls.release(id, address, lease))
+
+    async def reconcile(
+        self,
+        live_ids: Iterable[str],
+        older_than: float = OLDER_THAN_S,
+        labels: Mapping[str, str] | None = None,
+        dry_run: bool = False,
+    ) -> list[Lease]:
+        """Release the leases of the daemon's host whose holder is not among `live_ids`; returns them.
+
+        Which leases stay all the same: `Node.reconcile`. Ids that fill more than one request are compared here, and
+        the leases released one by one, each by its number: what an error leaves over, the next call finds.
+        """
+        told, rest = calls.first_portion(live_ids, labels)
+        gone = await self.perform(calls.reconcile(told, older_than, labels, dry_run or bool(rest)))
+        if not rest:
+            return gone
+        gone = [lease for lease in gone if not is_listed(lease.id, rest)]
+        if not dry_run:
+            for lease in gone:
+                with suppress(NotFoundError):  # its holder was faster
+                    await self.release(lease.id, lease=lease.lease)
+        return gone
 
     async def leases(self, cluster: bool = False) -> list[Lease]:
         """All leases of this host, or of every host that can be reached."""

@@ -79,6 +79,18 @@ class Release:
 
 
 @dataclass(frozen=True, slots=True)
+class Reconcile:
+    """Release the leases of this host whose holder is not in `live` (core/reconcile.py). Answered with `LeaseList`."""
+
+    live: frozenset[str]
+    older_than_ms: int
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Only leases that carry all of these, so that two runtimes on one host can each speak for their own."""
+    dry_run: bool = False
+    """Answer with what would be released, and release nothing."""
+
+
+@dataclass(frozen=True, slots=True)
 class Leases:
     """The leases here, or of one id, or everywhere. Answered with `LeaseList`."""
 
@@ -175,6 +187,7 @@ Verb = (
     | AllocateBlock
     | ClaimAddress
     | Release
+    | Reconcile
     | Leases
     | Show
     | View

@@ -27,6 +27,7 @@ from ringipam.core.events import (
     Effect,
     Event,
     Forget,
+    LeaseList,
     Leases,
     Leave,
     LinkDown,
@@ -34,6 +35,7 @@ from ringipam.core.events import (
     NotUnderstood,
     Prime,
     Received,
+    Reconcile,
     Rejoin,
     Release,
     RemovePeers,
@@ -47,6 +49,7 @@ from ringipam.core.links import Links
 from ringipam.core.listing import Listings
 from ringipam.core.naming import ambiguous, matching
 from ringipam.core.pledges import Pledges
+from ringipam.core.reconcile import orphaned
 from ringipam.core.removal import Removals
 from ringipam.core.rng import Rng
 from ringipam.core.routing import Router
@@ -254,6 +257,8 @@ class Peer:
                 self._allocator.ask(request, verb)
             case Release():
                 self._allocator.release(request, verb)
+            case Reconcile():
+                self._state.reply(request, self._reconcile(verb))
             case Leases():
                 self._listings.ask(request, verb)
             case Show.STATUS:
@@ -283,6 +288,14 @@ class Peer:
                 self._disputes.rejoin(request, verb)
             case _:
                 assert_never(verb)
+
+    def _reconcile(self, verb: Reconcile) -> LeaseList:
+        """In one step: no lease that is made meanwhile takes the place of one that was looked at (safety.md S22)."""
+        found = orphaned(self._state.leases, verb, self._state.now)
+        if not verb.dry_run:
+            for lease in found:
+                self._allocator.free(lease)
+        return LeaseList(tuple(found))
 
     def _forget(self, peer: str) -> NotFoundError | None:
         """By peer id, unique name, `name.uid-prefix`, or address."""

@@ -25,6 +25,7 @@ from ringipam.core.events import (
     Leases,
     Leave,
     Prime,
+    Reconcile,
     Rejoin,
     Release,
     RemovePeers,
@@ -143,6 +144,8 @@ class DualStack(Verbs):
                 return lease_lists(await self._agreed(self._same(verb), done=_listed))
             case Release():
                 return await self._release(verb)
+            case Reconcile():
+                return lease_lists(await self._agreed(self._same(verb)))
             case Prime():
                 await self._agreed(self._same(verb))
                 return None

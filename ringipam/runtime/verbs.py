@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Interface, IPv6Interface
 
 from ringipam.address import Address, Network, parse_address, parse_interface, parse_span, parse_subnet
-from ringipam.config import TIMEOUT_S, TIMEOUT_S_MAX, peer_endpoint
+from ringipam.config import OLDER_THAN_S, TIMEOUT_S, TIMEOUT_S_MAX, check_age, peer_endpoint
 from ringipam.core.events import (
     Allocate,
     ClaimAddress,
@@ -19,6 +19,7 @@ from ringipam.core.events import (
     Leases,
     Leave,
     Prime,
+    Reconcile,
     Rejoin,
     Release,
     RemovePeers,
@@ -28,7 +29,7 @@ from ringipam.core.events import (
     View,
 )
 from ringipam.errors import RequestError
-from ringipam.lease import Lease, check_id, check_labels
+from ringipam.lease import Lease, check_id, check_ids, check_labels
 from ringipam.runtime.driver import Outcome
 
 
@@ -97,6 +98,24 @@ class Verbs(ABC):
         wanted = None if address is None else parse_address(str(address))
         return await self._lease_list(Release(check_id(id), wanted, lease))
 
+    async def reconcile(
+        self,
+        live_ids: Iterable[str],
+        older_than: float = OLDER_THAN_S,
+        labels: Mapping[str, str] | None = None,
+        dry_run: bool = False,
+    ) -> list[Lease]:
+        """Release the leases of this host whose holder is not among `live_ids`; returns them. All or none, durably.
+
+        Stays: what is younger than `older_than` seconds, as its container may have come after the list was made;
+        what was claimed; whole blocks; leases that an integration of ringipam made; and, if `labels` are given,
+        leases that do not carry them all. With `dry_run` nothing is released. Who is about to start a container
+        under an id it had before puts that id into the list. No id at all releases all that is left by these rules.
+        """
+        live = check_ids(live_ids)
+        age_ms = round(check_age(older_than) * 1000)
+        return await self._lease_list(Reconcile(live, age_ms, check_labels(labels or {}), dry_run))
+
     async def leases(self, cluster: bool = False) -> list[Lease]:
         """All leases of this host, or of every host that can be reached."""
         return await self._lease_list(Leases(cluster=cluster))
@@ -160,7 +179,7 @@ class Verbs(ABC):
         assert isinstance(answer, Leased)
         return answer.lease
 
-    async def _lease_list(self, verb: Leases | Release) -> list[Lease]:
+    async def _lease_list(self, verb: Leases | Reconcile | Release) -> list[Lease]:
         answer = await self.ask(verb)
         assert isinstance(answer, LeaseList)
         return list(answer.leases)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 from urllib.parse import parse_qsl
 
-from ringipam.config import TIMEOUT_S, TIMEOUT_S_MAX
+from ringipam.config import OLDER_THAN_S, OLDER_THAN_S_MAX, TIMEOUT_S, TIMEOUT_S_MAX
 from ringipam.errors import RequestError
 from ringipam.lease import check_labels
 
@@ -17,7 +17,9 @@ from ringipam.lease import check_labels
 class Kind(Enum):
     TEXT = "a string"
     SECONDS = f"a number above 0 and at most {TIMEOUT_S_MAX:.0f}"
+    AGE = f"a number from 0 to {OLDER_THAN_S_MAX:.0f}"
     FLAG = "true or false"
+    IDS = "a list of strings"
     LABELS = "an object of strings"
 
 
@@ -60,6 +62,10 @@ def _fits(kind: Kind, value: object) -> bool:
             return isinstance(value, bool)
         case Kind.SECONDS:
             return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= TIMEOUT_S_MAX
+        case Kind.AGE:
+            return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= OLDER_THAN_S_MAX
+        case Kind.IDS:
+            return isinstance(value, list) and all(isinstance(item, str) for item in value)
         case Kind.LABELS:
             return isinstance(value, dict)
 
@@ -91,6 +97,14 @@ class Arguments:
     def labels(self) -> dict[str, str]:
         value = self._values.get("labels")
         return value if isinstance(value, dict) else {}
+
+    def ids(self, name: str) -> list[str]:
+        value = self._values.get(name)
+        return value if isinstance(value, list) else []
+
+    def older_than_ms(self) -> int:
+        value = self._values.get("older_than_s")
+        return round((value if isinstance(value, int | float) else OLDER_THAN_S) * 1000)
 
     def timeout_ms(self) -> int:
         value = self._values.get("timeout_s")

@@ -16,15 +16,17 @@ BACKLOG = 256
 
 
 @contextmanager
-def unix_listener(path: Path, mode: int = 0o600, group: int | None = None) -> Iterator[socket.socket]:
+def unix_listener(
+    path: Path, mode: int = 0o600, group: int | None = None, option: str = "--socket"
+) -> Iterator[socket.socket]:
     """A listening socket at `path`; removed on exit if it is still this one.
 
     A directory that is made for it lets through whom `mode` lets in. What a dead daemon left behind is replaced.
-    Raises StoreError if a daemon answers there, or if the path cannot be used.
+    Raises StoreError if a daemon answers there, or if the path cannot be used; `option` is where it came from.
     """
     try:
         _make_directory(path.parent, mode, group)
-        _remove_stale(path)
+        _remove_stale(path, option)
         sock = _bind(path, mode, group)
     except OSError as error:
         raise StoreError(f"cannot listen at {path}: {error.strerror or error}") from None
@@ -68,7 +70,7 @@ def _bind(path: Path, mode: int, group: int | None) -> socket.socket:
     return sock
 
 
-def _remove_stale(path: Path) -> None:
+def _remove_stale(path: Path, option: str) -> None:
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
@@ -84,7 +86,7 @@ def _remove_stale(path: Path) -> None:
             return
         except TimeoutError:
             pass  # something listens but is too busy to accept
-    raise StoreError(f"a daemon already answers at {path}; give this one another --socket")
+    raise StoreError(f"a daemon already answers at {path}; give this one another {option}")
 
 
 def tcp_listener(endpoint: str) -> socket.socket:

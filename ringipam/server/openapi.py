@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 
-from ringipam.config import TIMEOUT_S, TIMEOUT_S_MAX
+from ringipam.config import OLDER_THAN_S, OLDER_THAN_S_MAX, TIMEOUT_S, TIMEOUT_S_MAX
 from ringipam.server.fields import Field, Kind
 from ringipam.server.routes import Route
 from ringipam.server.v1 import STATUS_OF_ERROR
@@ -231,6 +231,10 @@ def _schema(field: Field) -> Schema:
             schema["type"] = "boolean"
         case Kind.SECONDS:
             schema |= {"type": "number", "exclusiveMinimum": 0, "maximum": TIMEOUT_S_MAX, "default": TIMEOUT_S}
+        case Kind.AGE:
+            schema |= {"type": "number", "minimum": 0, "maximum": OLDER_THAN_S_MAX, "default": OLDER_THAN_S}
+        case Kind.IDS:
+            schema |= _STRINGS
         case Kind.LABELS:
             schema |= {"type": "object", "additionalProperties": _STRING}
     if field.choices:

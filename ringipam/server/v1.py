@@ -19,6 +19,7 @@ from ringipam.core.events import (
     Leases,
     Leave,
     Prime,
+    Reconcile,
     Rejoin,
     Release,
     RemovePeers,
@@ -27,7 +28,7 @@ from ringipam.core.events import (
     View,
 )
 from ringipam.errors import RequestError, RingIpamError
-from ringipam.lease import check_id
+from ringipam.lease import check_id, check_ids
 from ringipam.server.fields import Arguments, Field, Kind
 from ringipam.server.http import Response
 from ringipam.server.routes import Asker, Respond, Route
@@ -95,6 +96,14 @@ async def release(asker: Asker, arguments: Arguments) -> Response:
     path = arguments.path
     address = parse_address(path["address"]) if "address" in path else None
     answer = await asker.ask(Release(check_id(path["id"]), address, arguments.text("lease")))
+    assert isinstance(answer, LeaseList)
+    return json_response(HTTPStatus.OK, _lease_list(answer))
+
+
+async def reconcile(asker: Asker, arguments: Arguments) -> Response:
+    live = check_ids(arguments.ids("live"))
+    verb = Reconcile(live, arguments.older_than_ms(), arguments.labels(), arguments.flag("dry_run"))
+    answer = await asker.ask(verb)
     assert isinstance(answer, LeaseList)
     return json_response(HTTPStatus.OK, _lease_list(answer))
 
@@ -180,6 +189,12 @@ _DOUBTFUL = (
     Field("last", Kind.TEXT, "The last one; the first if not given."),
     Field("take", Kind.FLAG, "This host owns them from now on, whoever the ring says does."),
 )
+_LIVING = (
+    Field("live", Kind.IDS, "The holders that are there; none releases all that the other rules let go.", True),
+    Field("older_than_s", Kind.AGE, "Younger leases stay: their holders may have come after the list; 60."),
+    Field("labels", Kind.LABELS, "Only leases that carry all of these."),
+    _DRY_RUN,
+)
 _FAMILY = Field(
     "family",
     Kind.TEXT,
@@ -237,6 +252,15 @@ ROUTES = (
         release,
         _LISTING,
         query=[_LEASE],
+    ),
+    _route(
+        "POST",
+        "/reconcile",
+        "reconcile",
+        "Release the leases of this host whose holder is gone.",
+        reconcile,
+        _LISTING,
+        body=_LIVING,
     ),
     _view(Show.STATUS, "How this node is; of two ranges both, unless one is named."),
     _view(Show.RING, "Who owns which range; equal on all converged nodes."),

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -231,3 +232,88 @@ def test_a_command_imports_nothing_that_only_the_daemon_needs(book: Book) -> Non
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
 
     assert done.stdout.split() == ["1"]
+
+
+def test_reconcile_releases_the_leases_of_those_whom_the_list_does_not_name(
+    run: Run, book: Book, tmp_path: Path
+) -> None:
+    for holder in ("c1", "c2", "c3"):
+        run("allocate", holder)
+    (tmp_path / "ids").write_text("# docker ps -aq --no-trunc\n\n  c1  \nc7\n")
+
+    planned = run("reconcile", "--live-ids", str(tmp_path / "ids"), "--dry-run")
+    kept = run("reconcile", "--live-ids", str(tmp_path / "ids"), "--label", "runtime=a")
+    young = run("reconcile", "--live-ids", str(tmp_path / "ids"), "--older-than", "3600", "--json")
+    done = run("reconcile", "--live-ids", str(tmp_path / "ids"))
+
+    assert planned.out == "would release 10.32.0.2/12 of c2\nwould release 10.32.0.3/12 of c3\n"
+    assert (kept.status, kept.out) == (0, "")
+    assert json.loads(young.out) == {"leases": []}
+    assert done.out == planned.out.replace("would release", "released")
+    assert [lease.id for lease in book.leases.values()] == ["c1"]
+
+
+def test_reconcile_reads_standard_input(run: Run, book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
+    run("allocate", "c1")
+    run("allocate", "c2")
+    monkeypatch.setattr("sys.stdin", StringIO("c2\n"))
+
+    released = json.loads(run("reconcile", "--live-ids", "-", "--json").out)["leases"]
+
+    assert [lease["id"] for lease in released] == ["c1"]
+
+
+def test_an_empty_list_releases_everything_only_if_that_is_meant(
+    run: Run, book: Book, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("allocate", "c1")
+
+    monkeypatch.setattr("sys.stdin", StringIO("# nobody\n"))
+    refused = run("reconcile", "--live-ids", "-")
+    left = len(book.leases)
+    looked = run("reconcile", "--live-ids", os.devnull, "--dry-run")
+    meant = run("reconcile", "--live-ids", os.devnull, "--yes")
+
+    assert (refused.status, refused.out, left) == (2, "", 1)
+    assert "the list has no id at all" in refused.err
+    assert looked.out == "would release 10.32.0.1/12 of c1\n"
+    assert meant.out == "released 10.32.0.1/12 of c1\n"
+
+
+@pytest.mark.parametrize("content", [b"c1\nCONTAINER ID   IMAGE\n", b"c1\n" + b"x" * 257, b"\xff\xfe", b"c\x001"])
+def test_a_list_that_is_no_list_of_ids_is_refused_and_changes_nothing(
+    run: Run, book: Book, tmp_path: Path, content: bytes
+) -> None:
+    run("allocate", "c9")
+    (tmp_path / "ids").write_bytes(content)
+
+    done = run("reconcile", "--live-ids", str(tmp_path / "ids"), "--yes")
+
+    assert (done.status, done.out, done.err.count("\n")) == (1, "", 1)
+    assert book.leases
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["reconcile"],
+        ["reconcile", "--live-ids", "-", "--older-than", "-1"],
+        ["reconcile", "--live-ids", "-", "--older-than", "nan"],
+        ["reconcile", "--live-ids", "-", "--older-than", "a while"],
+        ["reconcile", "--live-ids", "-", "--label", "runtime"],
+    ],
+)
+def test_wrong_usage_of_reconcile_is_one_line_and_changes_nothing(run: Run, book: Book, arguments: list[str]) -> None:
+    done = run(*arguments)
+
+    assert (done.status, done.out, done.err.count("\n")) == (2, "", 1)
+    assert not book.asked
+
+
+def test_a_list_that_cannot_be_read_is_named(run: Run, book: Book, tmp_path: Path) -> None:
+    done = run("reconcile", "--live-ids", str(tmp_path / "none"))
+
+    assert (done.status, done.err) == (
+        1,
+        f"ringipam: cannot read the ids in {tmp_path}/none: No such file or directory\n",
+    )

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from running import Run
 
-from ringipam import Client, DaemonUnreachableError
+from ringipam import Client, Config, DaemonUnreachableError
 
 RINGIPAM = (sys.executable, "-m", "ringipam")
 Launch = Callable[..., subprocess.Popen[str]]
@@ -308,3 +308,21 @@ def test_a_port_in_use_is_one_line_and_exit_status_1(launch: Launch) -> None:
 
         assert f"cannot listen on {endpoint}" in complaint(launch("--iprange", "10.32.0.0/12", "--http", endpoint))
         assert endpoint in complaint(launch("--iprange", "10.32.0.0/12", "--listen", endpoint))
+
+
+def test_the_engines_to_watch_are_those_named_or_none_or_for_root_the_usual_ones() -> None:
+    named = Config(iprange="10.32.0.0/12", watch=("/a", "/b", "/a")).watched
+    none = Config(iprange="10.32.0.0/12", watch=("none",)).watched
+    default = Config(iprange="10.32.0.0/12").watched
+
+    assert named == (Path("/a"), Path("/b"))
+    assert none == ()
+    usual = (Path("/var/run/docker.sock"), Path("/run/podman/podman.sock"))
+    assert default == (usual if os.geteuid() == 0 else ())
+
+
+@pytest.mark.parametrize("paths", [["none", "/a"], ["/a", "none"], [""], ["/a\0b"]])
+def test_engines_that_cannot_be_watched_are_refused(run: Run, paths: list[str]) -> None:
+    done = run("launch", "--iprange", "10.32.0.0/12", *(word for path in paths for word in ("--watch", path)))
+
+    assert (done.status, done.err.count("\n")) == (2, 1)

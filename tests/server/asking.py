@@ -24,6 +24,7 @@ from ringipam.core.events import (
     Leases,
     Leave,
     Prime,
+    Reconcile,
     Rejoin,
     Release,
     RemovePeers,
@@ -32,10 +33,12 @@ from ringipam.core.events import (
     Verb,
     View,
 )
+from ringipam.core.reconcile import orphaned
 from ringipam.errors import InUseError, NotFoundError, RingIpamError
 from ringipam.lease import Lease, network
 from ringipam.server.surface import open_surface
 
+SINCE = datetime(2026, 11, 21, 9, tzinfo=UTC)
 UNIVERSE = parse_subnet("10.32.0.0/12")
 
 
@@ -53,6 +56,7 @@ class Book:
         """While set, verbs wait for it."""
         self.waiting = trio.Event()
         """Set when a verb waits for `holding`."""
+        self.now_ms = round(SINCE.timestamp() * 1000) + 60_000
         self.state = "ready"
         self.serving = True
         self.two_ranges = False
@@ -89,6 +93,8 @@ class Book:
                 return self._claim(verb)
             case Release():
                 return self._release(verb)
+            case Reconcile():
+                return self._reconcile(verb)
             case Leases():
                 found = [lease for lease in self.leases.values() if verb.id in (None, lease.id)]
                 return LeaseList(tuple(found), ("host9",) if verb.cluster else ())
@@ -147,7 +153,7 @@ class Book:
             subnet=ipaddress.ip_network(subnet),
             class_=class_,
             host="host1",
-            since=datetime(2026, 11, 21, 9, tzinfo=UTC),
+            since=SINCE,
             labels=dict(labels) if isinstance(labels, dict) else {},
         )
         self.leases[lease.lease] = lease
@@ -164,6 +170,12 @@ class Book:
         if not found:
             raise NotFoundError(f"no addresses for {verb.id}")
         for lease in found:
+            del self.leases[lease.lease]
+        return LeaseList(tuple(found))
+
+    def _reconcile(self, verb: Reconcile) -> LeaseList:
+        found = orphaned(self.leases.values(), verb, self.now_ms)
+        for lease in () if verb.dry_run else found:
             del self.leases[lease.lease]
         return LeaseList(tuple(found))
 

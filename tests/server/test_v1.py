@@ -16,6 +16,7 @@ from ringipam.core.events import (
     Leases,
     Leave,
     Prime,
+    Reconcile,
     Rejoin,
     Release,
     RemovePeers,
@@ -374,6 +375,58 @@ async def test_what_cannot_be_a_peers_address_is_refused_and_never_dialled(
 
     assert (answer.status, answer.error) == (400, "bad_request")
     assert not book.asked
+
+
+async def test_reconcile_passes_on_all_that_it_was_given_and_answers_with_what_is_released(
+    http: Speaker, book: Book
+) -> None:
+    for holder in ("c1", "c2"):
+        await http("POST", "/v1/leases", {"id": holder, "labels": {"runtime": "a"}})
+    body = {"live": ["c1", "c7"], "older_than_s": 1.5, "labels": {"runtime": "a"}, "dry_run": True}
+
+    planned = await http("POST", "/v1/reconcile", body)
+    done = await http("POST", "/v1/reconcile", {"live": ["c1"]})
+
+    assert (planned.status, done.status) == (200, 200)
+    assert planned.json == done.json
+    assert [lease["id"] for lease in done.json["leases"]] == ["c2"]
+    assert book.asked[2:] == [
+        Reconcile(frozenset({"c1", "c7"}), 1_500, {"runtime": "a"}, True),
+        Reconcile(frozenset({"c1"}), 60_000),
+    ]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        None,
+        {},
+        {"live": None},
+        {"live": "c1"},
+        {"live": {"c1": 1}},
+        {"live": [7]},
+        {"live": [["c1"]]},
+        {"live": [""]},
+        {"live": ["two words"]},
+        {"live": ["c" * 257]},
+        {"live": ["c1"], "older_than_s": -1},
+        {"live": ["c1"], "older_than_s": "60"},
+        {"live": ["c1"], "older_than_s": True},
+        {"live": ["c1"], "older_than_s": 1e12},
+        {"live": ["c1"], "labels": ["a"]},
+        {"live": ["c1"], "dry_run": "no"},
+        {"live": ["c1"], "cluster": True},
+    ],
+)
+async def test_a_malformed_reconciliation_is_refused_and_releases_nothing(
+    http: Speaker, book: Book, body: object
+) -> None:
+    await http("POST", "/v1/leases", {"id": "c9"})
+
+    answer = await http("POST", "/v1/reconcile", body)
+
+    assert (answer.status, answer.json["error"]["code"]) == (400, "bad_request")
+    assert len(book.leases) == 1
 
 
 async def test_a_value_nested_as_deeply_as_can_just_be_read_is_refused(http: Speaker, book: Book) -> None:
