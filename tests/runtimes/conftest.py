@@ -11,10 +11,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "hosts"))
 
-from lab import Lab
-from machine import Machine, missing
+from machine import Machine, Site, missing
 
-MakeLab = Callable[..., Lab]
+MakeSite = Callable[..., Site]
 
 IPRANGE = "10.32.0.0/24"
 
@@ -28,8 +27,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture
-def make_lab(tmp_path: Path) -> Iterator[MakeLab]:
-    """`make_lab(machines, iprange)`: so many machines on one switch, switched on; gone when the test ends."""
+def make_site(tmp_path: Path) -> Iterator[MakeSite]:
+    """`make_site(machines, iprange)`: so many machines on one switch, switched on; gone when the test ends."""
     with ExitStack() as stack:
         yield lambda machines, iprange=IPRANGE: stack.enter_context(powered(tmp_path, machines, iprange))
 
@@ -37,15 +36,15 @@ def make_lab(tmp_path: Path) -> Iterator[MakeLab]:
 @pytest.fixture(scope="module")
 def lasting_machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     """A machine for all tests of a file, of which each leaves it running, with no container and no lease."""
-    with powered(tmp_path_factory.mktemp("machine"), 1, IPRANGE) as lab:
-        yield lab.hosts[0]
+    with powered(tmp_path_factory.mktemp("machine"), 1, IPRANGE) as site:
+        yield site.machines[0]
 
 
 @contextmanager
-def powered(directory: Path, machines: int, iprange: str) -> Iterator[Lab]:
+def powered(directory: Path, machines: int, iprange: str) -> Iterator[Site]:
     with ExitStack() as stack:
-        lab = stack.enter_context(Lab(directory, machines, iprange, Machine))
-        for machine in lab.hosts:
+        site = stack.enter_context(Site(directory, machines, iprange))
+        for machine in site.machines:
             stack.callback(machine.power_off)
             machine.boot()
-        yield lab
+        yield site

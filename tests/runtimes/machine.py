@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lab import Host, run, until
+from lab import Host, Lab, run, until
 
 PLUGINS = Path("/usr/lib/cni")
 
@@ -113,7 +113,8 @@ class Machine(Host):
         assert self.power.stdout is not None
         self.power.stdout.close()
         self.power = None
-        for process in (*self.entered, *([self.daemon] if self.daemon else [])):
+        processes: list[subprocess.Popen[Any]] = [*self.entered, *([self.daemon] if self.daemon else [])]
+        for process in processes:
             process.wait(timeout=20)
         self.entered, self.daemon = [], None
         self.socket.unlink(missing_ok=True)
@@ -174,6 +175,17 @@ class Machine(Host):
         status = Running(self.daemon).stop(how)
         self.daemon = None
         return status
+
+
+class Site(Lab):
+    """Machines h1, h2, … on one switch; they are made on entry, and yet to be switched on."""
+
+    def __init__(self, directory: Path, machines: int, iprange: str) -> None:
+        super().__init__(directory, machines, iprange, Machine)
+
+    @property
+    def machines(self) -> list[Machine]:
+        return [host for host in self.hosts if isinstance(host, Machine)]
 
 
 @dataclass

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from engines import Containerd, conflist, install
-from lab import Lab, assert_no_address_twice, until
-from machine import Machine
+from lab import assert_no_address_twice, until
+from machine import Machine, Site
 
 pytestmark = [
     pytest.mark.root,
@@ -28,11 +28,11 @@ def containerd_on(machine: Machine) -> Containerd:
 
 
 @pytest.fixture
-def pair(make_lab: Callable[..., Lab]) -> tuple[Containerd, Containerd]:
+def pair(make_site: Callable[..., Site]) -> tuple[Containerd, Containerd]:
     """containerd on two hosts of one ring."""
-    lab = make_lab(2)
-    lab.launch_all("--init", "consensus=2", "--reap-after", REAP_AFTER_S)
-    one, two = (containerd_on(machine) for machine in lab.hosts)
+    site = make_site(2)
+    site.launch_all("--init", "consensus=2", "--reap-after", REAP_AFTER_S)
+    one, two = (containerd_on(machine) for machine in site.machines)
     return one, two
 
 

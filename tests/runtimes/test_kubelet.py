@@ -16,8 +16,8 @@ import grpc
 import pytest
 from cri import Kubelet, Pod
 from engines import Containerd, collect_garbage, conflist, install
-from lab import Lab, assert_no_address_twice, until
-from machine import Machine
+from lab import assert_no_address_twice, until
+from machine import Machine, Site
 
 pytestmark = [
     pytest.mark.root,
@@ -66,16 +66,16 @@ def kubelet_of(machine: Machine) -> Kubelet:
 
 
 @pytest.fixture
-def make_nodes(make_lab: Callable[..., Lab]) -> Iterator[Callable[..., list[Node]]]:
+def make_nodes(make_site: Callable[..., Site]) -> Iterator[Callable[..., list[Node]]]:
     with ExitStack() as stack:
 
         def make(
             count: int, iprange: str = "10.32.0.0/24", options: Sequence[str] = (), ipam: dict[str, Any] | None = None
         ) -> list[Node]:
-            lab = make_lab(count, iprange)
+            site = make_site(count, iprange)
             beginning = ("--init", f"consensus={count}") if count > 1 else ()
-            lab.launch_all("--reap-after", "600", *beginning, *options)
-            return [node_on(machine, stack, ipam) for machine in lab.hosts]
+            site.launch_all("--reap-after", "600", *beginning, *options)
+            return [node_on(machine, stack, ipam) for machine in site.machines]
 
         yield make
 
@@ -256,8 +256,8 @@ def test_pods_that_no_runtime_remembers_after_a_reboot_are_reaped(node: Node) ->
     node.containerd.import_pause()
 
 
-def test_a_node_is_not_ready_before_the_plugin_is_configured(make_lab: Callable[..., Lab]) -> None:
-    machine = make_lab(1).hosts[0]
+def test_a_node_is_not_ready_before_the_plugin_is_configured(make_site: Callable[..., Site]) -> None:
+    machine = make_site(1).machines[0]
     machine.launch()
     containerd = Containerd(machine)
     containerd.prepare()

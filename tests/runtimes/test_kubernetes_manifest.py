@@ -21,8 +21,8 @@ import pytest
 import yaml
 from cri import Kubelet, Pod
 from engines import Containerd, install_standard_plugins
-from lab import Lab, run, until
-from machine import Machine, Running
+from lab import run, until
+from machine import Machine, Running, Site
 
 pytestmark = [
     pytest.mark.root,
@@ -138,13 +138,13 @@ def fitted(text: str) -> str:
 
 
 @pytest.fixture
-def nodes(make_lab: Callable[..., Lab], tmp_path: Path) -> list[Node]:
+def nodes(make_site: Callable[..., Site], tmp_path: Path) -> list[Node]:
     kinds = documents()
     pod = kinds["DaemonSet"]["spec"]["template"]["spec"]
     for container in (*pod["initContainers"], *pod["containers"]):
         container["args"] = [fitted(word) for word in container["args"]]
     nodes = []
-    for machine in make_lab(3).hosts:
+    for machine in make_site(3).machines:
         files = tmp_path / f"files{machine.number}"
         files.mkdir()
         for name, content in (kinds["ConfigMap"]["data"] | kinds["Secret"]["stringData"]).items():

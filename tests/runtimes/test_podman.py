@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 from engines import Podman, collect_garbage, conflist, install, install_ours
-from lab import Lab, assert_no_address_twice, until
-from machine import Machine
+from lab import assert_no_address_twice, until
+from machine import Machine, Site
 
 pytestmark = [
     pytest.mark.root,
@@ -30,11 +30,11 @@ def podman_on(machine: Machine) -> Podman:
 
 
 @pytest.fixture
-def pair(make_lab: Callable[..., Lab]) -> tuple[Podman, Podman]:
+def pair(make_site: Callable[..., Site]) -> tuple[Podman, Podman]:
     """Podman on two hosts of one ring."""
-    lab = make_lab(2)
-    lab.launch_all("--init", "consensus=2", "--reap-after", REAP_AFTER_S)
-    one, two = (podman_on(machine) for machine in lab.hosts)
+    site = make_site(2)
+    site.launch_all("--init", "consensus=2", "--reap-after", REAP_AFTER_S)
+    one, two = (podman_on(machine) for machine in site.machines)
     return one, two
 
 
