@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from http.client import HTTPConnection
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 _serial = itertools.count()
 RINGIPAM = (sys.executable, "-m", "ringipam")
@@ -220,7 +220,7 @@ class Lab:
         self.password.write_text("correct horse battery staple\n")
         self.hosts = [host_type(self, n, f"{self._prefix}-h{n}", directory / f"h{n}") for n in range(1, hosts + 1)]
 
-    def __enter__(self) -> Lab:
+    def __enter__(self) -> Self:
         try:
             self._build()
         except BaseException:
