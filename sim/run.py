@@ -123,8 +123,8 @@ class Run:
             world.finish()
         except Violation as error:
             violation = str(error)
-        except Exception as error:
-            violation = f"exception: {type(error).__name__}: {error}"
+        except Exception as defect:
+            violation = f"exception: {type(defect).__name__}: {defect}"
             details = traceback.format_exc()
         healing = next((checker for checker in world.checkers if isinstance(checker, ConvergesInTime)), None)
         return Result(

@@ -16,6 +16,9 @@ NO_SKIPS = bool(os.environ.get("RINGIPAM_NO_SKIPS"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests come first, so that no worker of several begins with one when the others have finished."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
     missing = _missing()
     for item in items:
         if item.get_closest_marker("root") and missing:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import NamedTuple, assert_never
 
 from ringipam.address import Range
@@ -301,5 +301,5 @@ class Stored:
         if "universe" in self.meta:
             meta["universe"] = self.meta["universe"]
         fresh = Stored(meta, leases=self.leases)
-        for name in self.__slots__:
-            setattr(self, name, getattr(fresh, name))
+        for kept in fields(self):
+            setattr(self, kept.name, getattr(fresh, kept.name))

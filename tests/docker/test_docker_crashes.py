@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 import pytest
-from engines import MORTAL, SLOW, CommandError, DockerLab, Host, missing, until
+from dockerlab import MORTAL, SLOW, CommandError, DockerLab, Host, missing, until
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(bool(missing()), reason=f"needs {missing()}")]
 

@@ -8,7 +8,7 @@ from ipaddress import ip_address, ip_network
 from itertools import chain
 
 import pytest
-from engines import CommandError, DockerLab, Host, missing, until
+from dockerlab import CommandError, DockerLab, Host, missing, until
 
 SUBNET = "{{(index .IPAM.Config 0).Subnet}}"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from engines import CommandError, DockerLab, Host, missing, until
+from dockerlab import CommandError, DockerLab, Host, missing, until
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(bool(missing()), reason=f"needs {missing()}")]
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from ipaddress import ip_address, ip_network
 
 import pytest
-from engines import CommandError, DockerLab, Host, missing, until
+from dockerlab import CommandError, DockerLab, Host, missing, until
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(bool(missing()), reason=f"needs {missing()}")]
 

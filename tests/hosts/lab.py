@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from http.client import HTTPConnection
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 _serial = itertools.count()
 RINGIPAM = (sys.executable, "-m", "ringipam")
@@ -89,9 +89,14 @@ class Host:
     def log(self) -> str:
         return (self.directory / "log").read_text()
 
+    @property
+    def inside(self) -> Sequence[str]:
+        """What stands before a command that runs on this host."""
+        return ("ip", "netns", "exec", self.namespace)
+
     def command(self, *options: str) -> list[str]:
         return [
-            *("ip", "netns", "exec", self.namespace, *RINGIPAM, "launch", "--name", self.name),
+            *(*self.inside, *RINGIPAM, "launch", "--name", self.name),
             *("--iprange", self.lab.iprange, "--listen", self.endpoint),
             *("--data-dir", str(self.data), "--socket", str(self.socket), *options),
         ]
@@ -204,16 +209,18 @@ class Host:
 class Lab:
     """Hosts h1, h2, … on one switch, made on entry and removed on exit."""
 
-    def __init__(self, directory: Path, hosts: int, iprange: str = "10.32.0.0/12") -> None:
+    def __init__(
+        self, directory: Path, hosts: int, iprange: str = "10.32.0.0/12", host_type: type[Host] = Host
+    ) -> None:
         self.iprange = iprange
         self._prefix = f"ri{os.getpid()}x{next(_serial)}"
         self.switch = f"{self._prefix}-sw"
         self.password = directory / "password"
         self.password.touch(0o600)
         self.password.write_text("correct horse battery staple\n")
-        self.hosts = [Host(self, n, f"{self._prefix}-h{n}", directory / f"h{n}") for n in range(1, hosts + 1)]
+        self.hosts = [host_type(self, n, f"{self._prefix}-h{n}", directory / f"h{n}") for n in range(1, hosts + 1)]
 
-    def __enter__(self) -> Lab:
+    def __enter__(self) -> Self:
         try:
             self._build()
         except BaseException:

@@ -11,18 +11,10 @@ from urllib.parse import quote
 
 from ringipam.address import Cidr, enclosing, parse_address, parse_interface
 from ringipam.errors import RequestError
-from ringipam.integrations.apiclient import TIMEOUT_S, ApiClient, ApiError, RefusedError
+from ringipam.integrations.apiclient import ApiClient, ApiError, RefusedError
 
 Key = tuple[int, int]
 """(family, address)."""
-
-
-class EngineError(Exception):
-    """Docker was not reached, or said something unexpected: nothing follows from that; the text says why."""
-
-
-class _NotThereError(EngineError):
-    """It answered 404."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,17 +46,19 @@ class Snapshot:
 class Engine:
     """Docker's API at a unix socket."""
 
-    def __init__(self, path: Path, *, timeout_s: float = TIMEOUT_S) -> None:
-        self._api = ApiClient(path, timeout_s=timeout_s)
+    def __init__(self, path: Path) -> None:
+        self._api = ApiClient(path)
 
     async def snapshot(self) -> Snapshot:
-        """Raises EngineError unless everything was answered and understood."""
+        """Raises ApiError unless everything was answered and understood."""
         networks: list[Network] = []
         addresses: set[Key] = set()
         for listed in _objects(await self._get("/networks")):
             try:
                 shown = await self._get(f"/networks/{quote(_text(listed, 'Id'), safe='')}")
-            except _NotThereError:
+            except RefusedError as error:
+                if error.status != HTTPStatus.NOT_FOUND:
+                    raise
                 continue  # it was removed meanwhile
             network = _object(shown)
             networks.append(_network(network))
@@ -74,17 +68,11 @@ class Engine:
         return Snapshot(tuple(networks), frozenset(addresses))
 
     async def _get(self, target: str) -> object:
-        try:
-            body = await self._api.get(target)
-        except RefusedError as error:
-            kind = _NotThereError if error.status == HTTPStatus.NOT_FOUND else EngineError
-            raise kind(f"{target}: {error}") from None
-        except ApiError as error:
-            raise EngineError(str(error)) from None
+        body = await self._api.get(target)
         try:
             return json.loads(body)
         except (ValueError, RecursionError):
-            raise EngineError(f"the answer to {target} is not JSON") from None
+            raise ApiError(f"the answer to {target} is not JSON") from None
 
 
 # ── what is in the answers: an address that is overlooked here would be freed, so all must be understood ──
@@ -112,7 +100,7 @@ def _kept_addresses(network: Mapping[str, object]) -> Iterator[Key]:
     for config in _objects(_object(network.get("IPAM")).get("Config")):
         for value in _mapping(config.get("AuxiliaryAddresses")).values():
             if not isinstance(value, str):
-                raise EngineError("AuxiliaryAddresses is not what was expected")
+                raise ApiError("AuxiliaryAddresses is not what was expected")
             yield _address(value)
 
 
@@ -126,7 +114,7 @@ def _container_addresses(container: Mapping[str, object]) -> Iterator[Key]:
 
 def _object(value: object) -> Mapping[str, object]:
     if not isinstance(value, dict):
-        raise EngineError("an answer has another form than expected")
+        raise ApiError("an answer has another form than expected")
     return value
 
 
@@ -138,7 +126,7 @@ def _mapping(value: object) -> Mapping[str, object]:
 def _objects(value: object) -> Sequence[Mapping[str, object]]:
     """A list that may be missing."""
     if value is not None and not isinstance(value, list):
-        raise EngineError("an answer has another form than expected")
+        raise ApiError("an answer has another form than expected")
     return [_object(item) for item in value or ()]
 
 
@@ -146,7 +134,7 @@ def _text(data: Mapping[str, object], name: str) -> str:
     """A string that may be missing."""
     value = data.get(name)
     if value is not None and not isinstance(value, str):
-        raise EngineError(f"{name} is not a string")
+        raise ApiError(f"{name} is not a string")
     return value or ""
 
 
@@ -154,7 +142,7 @@ def _address(text: str) -> Key:
     try:
         return parse_address(text.partition("/")[0])
     except RequestError as error:
-        raise EngineError(error.message) from None
+        raise ApiError(error.message) from None
 
 
 def _subnet(text: str) -> Cidr:
@@ -162,4 +150,4 @@ def _subnet(text: str) -> Cidr:
     try:
         return enclosing(*parse_interface(text))
     except RequestError as error:
-        raise EngineError(error.message) from None
+        raise ApiError(error.message) from None

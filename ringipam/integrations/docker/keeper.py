@@ -17,9 +17,10 @@ import trio
 from ringipam.address import Cidr
 from ringipam.core.events import LeaseList, Leases, Release, Show
 from ringipam.errors import InUseError, NotFoundError, RingIpamError
+from ringipam.integrations.apiclient import ApiError
 from ringipam.integrations.docker.driver import BLOCK, DOCKER, GATEWAY, POOL, ROLE, VIA, Driver
 from ringipam.integrations.docker.driver import Gateway as GatewayKey
-from ringipam.integrations.docker.engine import Engine, EngineError, Network, Snapshot
+from ringipam.integrations.docker.engine import Engine, Network, Snapshot
 from ringipam.integrations.docker.pools import LOCAL, Pool
 from ringipam.lease import Lease
 from ringipam.server.routes import Asker
@@ -70,7 +71,7 @@ class Keeper:
         """Whether Docker was there and everything could be done."""
         try:
             await self.look(driver)
-        except EngineError as error:
+        except ApiError as error:
             if self._concerned and self._is_news(str(error)):
                 _log.info("Docker's API does not answer: %s; what its containers hold is kept", error)
         except RingIpamError as error:
@@ -87,7 +88,7 @@ class Keeper:
         return problem != was
 
     async def look(self, driver: Driver) -> None:
-        """One comparison; raises EngineError or RingIpamError, and then nothing more was freed than is right."""
+        """One comparison; raises ApiError or RingIpamError, and then nothing more was freed than is right."""
         given_back = set(driver.returned)
         answer = await self._asker.ask(Leases())  # before Docker's side: what was leased since is not judged
         assert isinstance(answer, LeaseList)

@@ -21,8 +21,7 @@ from ringipam.server.connection import Door, Server
 from ringipam.server.listener import unix_listener
 from ringipam.server.routes import Asker
 
-RUN = Path("/run/docker")
-SOCKET = RUN / "plugins/ringipam.sock"
+SOCKET = Path("/run/docker/plugins/ringipam.sock")
 """Docker looks there for a driver of that name."""
 SYSTEM_SOCKET = Path("/run/ringipam/ringipam.sock")
 """With its own socket there a daemon is the one of this host."""
@@ -63,7 +62,9 @@ async def open_docker(asker: Asker, config: Config, ranges: Sequence[Cidr]) -> A
 
 
 def _usual(config: Config) -> Path:
-    """Where Docker looks, if this is the daemon of the host or there is a Docker at all; else nowhere."""
-    if os.geteuid() != 0 or not (config.socket == SYSTEM_SOCKET or RUN.is_dir()):
-        return NONE
-    return SOCKET
+    """Where Docker looks, if this is the daemon of the host; else nowhere.
+
+    A second daemon, for a trial, say, must not find itself serving Docker while the daemon of the host is down: what it
+    issues then is of another ring.
+    """
+    return SOCKET if os.geteuid() == 0 and config.socket == SYSTEM_SOCKET else NONE

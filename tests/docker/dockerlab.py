@@ -226,7 +226,8 @@ class Host:
 
     def container(self, name: str, network: str, *options: str) -> str:
         """Start a container; its IPv4 address."""
-        self.docker("run", "-d", "--init=false", "--network", network, "--name", name, *options, IMAGE, "sleep", "3600")
+        quick = ("--stop-signal", "KILL")  # a first process ignores TERM, and Docker waits for it
+        self.docker("run", "-d", *quick, "--network", network, "--name", name, *options, IMAGE, "sleep", "3600")
         return self.address(name, network)
 
     def address(self, name: str, network: str, family: int = 4) -> str:
@@ -328,10 +329,16 @@ class Host:
 
     def remove(self) -> None:
         self.cut_power()
-        for path in Path("/sys/fs/cgroup").glob(f"*/{self.namespace}"):
+        until("its control groups are gone", self._without_control_groups)
+
+    def _without_control_groups(self) -> bool:
+        """Those of containers that are still ending cannot be removed yet."""
+        paths = [*Path("/sys/fs/cgroup").glob(f"*/{self.namespace}"), *Path("/sys/fs/cgroup").glob(self.namespace)]
+        for path in paths:
             for directory, _, _ in os.walk(path, topdown=False):
                 with contextlib.suppress(OSError):
                     os.rmdir(directory)
+        return not any(path.exists() for path in paths)
 
 
 class DockerLab:
