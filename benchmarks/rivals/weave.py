@@ -1,8 +1,9 @@
 """A stand-in for weave's allocator: what it writes and syncs for an operation, without the rest of it.
 
 weave keeps its lease table and its ring as one value each in a BoltDB file. Every operation encodes the whole table
-and saves it before the answer, and the whole ring after it, with about six fdatasync in all. Here the encoder is
-msgpack, written in C, and two of the six come before the answer: both flatter weave.
+and saves it before the answer, and the whole ring after it, with about six fdatasync in all. Where it is open what it
+does, what costs less stands here: the encoder is msgpack, written in C, and a single commit of BoltDB, which is two of
+the six, comes before the answer.
 """
 
 from __future__ import annotations
