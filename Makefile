@@ -38,7 +38,7 @@ coverage: env    ## the tests again, with branch coverage
 	$(VENV)/bin/coverage run -m pytest -q
 	$(VENV)/bin/coverage report
 
-bench: env       ## the figures of docs/performance.md
+bench: env       ## ringipam, its rivals and what the machine allows, in one run (docs/performance.md); then gossip and simulator
 	@mkdir -p $(STATE)
 	$(PY) -m benchmarks --json $(STATE)/bench.json --plots $(STATE)
 	$(PY) -m benchmarks.gossip
