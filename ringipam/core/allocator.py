@@ -41,6 +41,8 @@ ANONYMOUS = "_"
 """Weave's id for "nobody in particular": such a lease is filed under its own address."""
 LOW_WATER = 8
 """With fewer free addresses in a subnet than this, or than it used lately, more are asked for ahead of need."""
+FRAGMENTS = 64
+"""An allocation looks at about as many fragments, taken over many."""
 USAGE_WINDOW_MS = 10_000
 UNREACHABLE_HOPE_MS = 3_000
 """Links stand again within about this time of a mended cable; a refusal before that might not be true any more."""
@@ -214,10 +216,15 @@ class Allocator:
         return max(2 * LOW_WATER, 2 * recent, 2 * waiting)
 
     def _note_use(self, issuable: Range) -> None:
-        """Count an allocation, and ask for more space before there is none."""
+        """Count an allocation, and ask for more space before there is none.
+
+        Looking goes over as many fragments as were used lately, so after much use not every allocation looks.
+        """
         used = self._used.setdefault(issuable, [0, 0])
         used[0] += 1
         low = max(LOW_WATER, sum(used) // 2)
+        if used[0] % max(1, low // FRAGMENTS):
+            return
         if self._state.space.count_free(*issuable, at_most=low) < low:
             self._searches.prefetch(issuable, self._demand(issuable))
 

@@ -10,11 +10,13 @@ from test_weave_defects import B
 
 from ringipam.address import Range, parse_cidr
 from ringipam.claim import Claim
+from ringipam.core.allocator import FRAGMENTS
 from ringipam.core.durable import PutTokens
 from ringipam.core.events import Allocate, AllocateBlock, Answer, Leased, LeaseList, Leases, Release
 from ringipam.errors import InUseError, NoSpaceError, OutOfRangeError
 from ringipam.lease import Lease
 from ringipam.messages import Denial, Denied, Grant, SpaceRequest
+from ringipam.ring.space import Space
 
 
 def block(solo: Solo, holder: str, prefix_len: int, subnet: str | None = None, timeout_ms: int = 1_000) -> Answer:
@@ -248,3 +250,20 @@ def test_a_claim_by_the_same_id_under_other_labels_is_somebody_elses() -> None:
 
     assert leased(solo.answer(mine))
     assert isinstance(solo.answer(others), InUseError)
+
+
+def test_however_much_was_used_lately_an_allocation_looks_at_few_fragments(monkeypatch: pytest.MonkeyPatch) -> None:
+    solo = Solo("10.0.0.0/19")
+    looked: list[int] = []
+    count_free = Space.count_free
+    monkeypatch.setattr(
+        Space,
+        "count_free",
+        lambda space, lo, hi, at_most=None: looked.append(at_most) or count_free(space, lo, hi, at_most),
+    )
+
+    for number in range(4_000):
+        solo.allocate(f"c{number}")
+
+    assert sum(looked) / 4_000 <= 2 * FRAGMENTS
+    assert len(looked) > 100, "it looks now and then"
