@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from functools import lru_cache, partial
 from ipaddress import IPv4Address, IPv6Address, ip_network
 from socket import AF_INET, AF_INET6, inet_pton
+from sys import intern
 from typing import Any, NamedTuple
 
 from ringipam.address import Address, Network, Range, parse_cidr, to_address
@@ -126,7 +127,8 @@ def _read_lease(stored: Stored, family: int, row: Row) -> None:
     if not lease_id or not holder:
         raise ValueError("it names nobody")
     stored.leases[lease_id] = Lease(
-        lease_id, holder, parsed, prefix_len, _network(subnet), class_, host, _time(since), _labels(labels)
+        *(lease_id, holder, parsed, prefix_len, _network(subnet)),
+        *(intern(class_), intern(host), _time(since), _labels(labels)),  # few different ones in many leases
     )
 
 
@@ -251,6 +253,7 @@ def _network(text: str) -> Network:
     return ip_network(text)
 
 
+@lru_cache(maxsize=1024)
 def _time(text: str) -> datetime:
     when = datetime.fromisoformat(text)
     if when.tzinfo is not UTC:
