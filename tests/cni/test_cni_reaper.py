@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import trio
-from calling import Host, a_host, conf
+from calling import Host, a_host, conf, machine_of
 
 from ringipam.core.events import Answer, Leases, Release, Verb
 from ringipam.errors import StoreError
@@ -295,6 +295,37 @@ async def test_a_caller_that_is_not_seen_from_here_has_no_namespace_that_could_b
 
     [lease] = await cni.leases()
     assert "ringipam.netns-id" not in lease.labels
+
+
+@pytest.mark.root
+async def test_a_daemon_that_starts_anew_where_it_sees_other_processes_releases_nothing(
+    tmp_path: Path, netns: Netns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = netns.process()
+    try:
+        async with a_host(tmp_path) as cni:
+            await cni("ADD", netns=netns.path)
+        netns.remove()  # as in a container without that mount
+        elsewhere = started("unshare", "-pf", "--mount-proc")  # as in one without `hostPID`: /proc shows itself alone
+        try:
+            [inner] = Path(f"/proc/{elsewhere.pid}/task/{elsewhere.pid}/children").read_text().split()
+            proc = Path(f"/proc/{inner}/root/proc")
+            (link := tmp_path / "proc").mkdir()
+            (link / "self").symlink_to(proc / "1")
+            (link / "1").symlink_to(proc / "1")
+            monkeypatch.setattr("calling.machine_of", lambda _, boot: machine_of(tmp_path, boot, link))
+            async with a_host(tmp_path) as cni:
+                reaper = cni.reaper()
+
+                assert cni.machine.in_use() is not None
+                assert [await reaper.look() for _ in range(3)] == [[]] * 3
+                assert len(await cni.leases()) == 1
+        finally:
+            elsewhere.kill()
+            elsewhere.wait()
+    finally:
+        process.kill()
+        process.wait()
 
 
 # ── this machine ──────────────────────────────────────────────────────────────────────────────────

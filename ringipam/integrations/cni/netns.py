@@ -31,6 +31,10 @@ class Machine:
         """The namespace of this process; "" if it cannot be told."""
         return _stat(str(self.proc / "self/ns/net"))
 
+    def processes(self) -> str:
+        """The process namespace of this process, which is all that its /proc shows; "" if it cannot be told."""
+        return _stat(str(self.proc / "self/ns/pid"))
+
     def identify(self, path: str) -> str:
         """The namespace that `path` leads to, "" if it leads to none, or to one that this process cannot judge of.
 

@@ -77,6 +77,7 @@ class Plugin:
         self._machine = machine
         self._boot = boot
         self._own_netns = machine.own()
+        self._processes = machine.processes()
         self._default: Cidr | None = None
         self._exhausted: dict[str, tuple[float, str]] = {}
         """By network: until when it counts, and what the last ADD was told."""
@@ -123,7 +124,7 @@ class Plugin:
         routes = results.read_routes(ipam)
         resolv_conf = text(ipam, "resolvConf", "ipam.")
         dns = {} if resolv_conf is None else await trio.to_thread.run_sync(read_dns, resolv_conf)
-        labels = labels_of(call, network.name, args, self._boot, await self._namespace(call))
+        labels = labels_of(call, network.name, args, self._boot, await self._namespace(call), self._processes)
         wanted = [
             _Wanted(pools, address, {**labels, SET: str(index)})
             for index, (pools, address) in enumerate(zip(sets, requested, strict=True))
