@@ -80,7 +80,7 @@ class Driver:
         await self._free(holder, number)
 
     def taken(self, blocks: Sequence[str]) -> None:
-        """Networks have these blocks, by the ids of their holders."""
+        """Networks have these blocks, or nobody has them any more; by the ids of their holders."""
         self._untaken.difference_update(blocks)
 
     # ── addresses ────────────────────────────────────────────────────────────────────────────────

@@ -126,6 +126,7 @@ class Keeper:
                 continue
             _log.info("freed %s, which no container or network of Docker has any more", lease.interface)
             await self._free(lease)
+            driver.taken([lease.id])
 
     async def _alone(self) -> bool:
         """Whether no other host is in the ring: only then does nobody else's bridge use a gateway that is leased here.
