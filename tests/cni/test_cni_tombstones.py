@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from calling import Host, a_host, body, conf
 
 from ringipam.core.events import Answer, Release, Verb
 from ringipam.errors import StoreError
+from ringipam.integrations.cni import tombstones
 from ringipam.integrations.cni.service import open_cni
 
 
@@ -105,6 +108,30 @@ async def test_one_that_is_broken_is_put_away_and_told_of_once(
     assert "broken-del-1" in told[0].getMessage()
     assert os.listdir(cni.directory) == ["broken-del-1"]
     assert len(await cni.leases()) == 1
+
+
+async def test_one_that_cannot_be_read_for_want_of_descriptors_waits_until_there_are_some(
+    cni: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await cni("ADD")
+    leave(cni.directory)
+
+    with monkeypatch.context() as scarce:
+        scarce.setattr(tombstones, "_read", raising(OSError(errno.EMFILE, "Too many open files")))
+        refused = await cni("ADD", container="c2")
+
+    assert refused.number == 11
+    assert "Too many open files" in refused.message
+    await cni.plugin.tombstones.clear()
+    assert await cni.leases() == []
+    assert os.listdir(cni.directory) == []
+
+
+def raising(error: OSError) -> Callable[[Path], bytes]:
+    def read(_: Path) -> bytes:
+        raise error
+
+    return read
 
 
 class NoRelease:
