@@ -26,6 +26,7 @@ from ringipam.integrations.cni.call import (
 )
 from ringipam.integrations.cni.errors import (
     BAD_CONFIG,
+    BAD_ENVIRONMENT,
     BAD_NETNS,
     DEFECT,
     DIFFERS,
@@ -43,7 +44,7 @@ from ringipam.integrations.cni.resolvconf import read_dns
 from ringipam.integrations.cni.tombstones import Tombstones
 from ringipam.integrations.cni.turns import Turns
 from ringipam.lease import Lease, network
-from ringipam.server.connection import caller_process
+from ringipam.server.connection import caller_process, came_over_tcp
 from ringipam.server.fields import Arguments
 from ringipam.server.http import Response
 from ringipam.server.routes import Asker
@@ -53,6 +54,8 @@ ADD_MS = 10_000
 ALTERNATIVE_MS = 2_000
 """How long for one range of a set while there is another."""
 UNDO_S = 10.0
+READS_AT_ONCE = 8
+"""Of files that calls name: those that wait for a disk or a network that hangs keep nobody else waiting."""
 STATUS_S = 2.0
 EXHAUSTED_S = 30.0
 """So long after an ADD that found no address STATUS says so, unless something was released or found since."""
@@ -78,6 +81,7 @@ class Plugin:
         self._boot = boot
         self._own_netns = machine.own()
         self._processes = machine.processes()
+        self._reads = trio.CapacityLimiter(READS_AT_ONCE)
         self._default: Cidr | None = None
         self._exhausted: dict[str, tuple[float, str]] = {}
         """By network: until when it counts, and what the last ADD was told."""
@@ -90,7 +94,12 @@ class Plugin:
         }
 
     async def respond(self, asker: Asker, arguments: Arguments) -> Response:
-        """The route: what is printed on standard output; raises CniError for what is printed before exit status 1."""
+        """The route: what is printed on standard output; raises CniError for what is printed before exit status 1.
+
+        Not for those who come over TCP, as a configuration names files that this daemon then opens.
+        """
+        if came_over_tcp():
+            raise CniError(BAD_ENVIRONMENT, "the CNI plugin is served on the daemon's unix socket only")
         return Response(HTTPStatus.OK, await self.answer(parse_call(arguments.body)))
 
     async def answer(self, call: Call) -> bytes:
@@ -123,7 +132,7 @@ class Plugin:
         requested = by_set(sets, read_requested(network, args))
         routes = results.read_routes(ipam)
         resolv_conf = text(ipam, "resolvConf", "ipam.")
-        dns = {} if resolv_conf is None else await trio.to_thread.run_sync(read_dns, resolv_conf)
+        dns = {} if resolv_conf is None else await self._read_dns(resolv_conf)
         labels = labels_of(call, network.name, args, self._boot, await self._namespace(call), self._processes)
         wanted = [
             _Wanted(pools, address, {**labels, SET: str(index)})
@@ -132,6 +141,10 @@ class Plugin:
         async with self._turns.of(call.container):
             issued = await self._issue(call, network, wanted)
         return results.result(network, issued, routes, dns)
+
+    async def _read_dns(self, path: str) -> dict[str, object]:
+        """Whoever hangs up leaves it to a thread that ends some day."""
+        return await trio.to_thread.run_sync(read_dns, path, abandon_on_cancel=True, limiter=self._reads)
 
     async def _namespace(self, call: Call) -> str:
         """Which namespace the container has, if that can be told for sure; raises CniError 8 if it is the host's."""
