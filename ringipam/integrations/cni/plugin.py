@@ -148,12 +148,13 @@ class Plugin:
 
     async def _namespace(self, call: Call) -> str:
         """Which namespace the container has, if that can be told for sure; raises CniError 8 if it is the host's."""
-        if caller_process() == 0:
+        caller = caller_process()
+        if caller == 0:
             return ""  # whoever called is not seen from here, so neither are its containers
         if is_quick(call.netns):
-            found = self._machine.identify(call.netns)
+            found = self._machine.identify(call.netns, caller)
         else:
-            found = await trio.to_thread.run_sync(self._machine.identify, call.netns)
+            found = await trio.to_thread.run_sync(self._machine.identify, call.netns, caller)
         if found and found == self._own_netns and not call.shares_netns:
             raise CniError(BAD_NETNS, f"CNI_NETNS {call.netns} is the network namespace of the host, not a container's")
         return found

@@ -12,8 +12,9 @@ of which it noted the boot, and the network namespace if it could identify it fo
     looks some time apart, so that a runtime that moves or recreates something has done so. That a freed namespace's
     number is used again makes the namespace look alive, never dead. Where /proc does not show every thread (another
     user's, hidepid), nothing is released; and an ADD notes a namespace only if the process that executed the plugin is
-    seen from here, as a daemon in a process namespace of its own would see no containers at all. For the same reason
-    it notes from where that was seen: a daemon that was started anew elsewhere, in a container, say, does not judge.
+    seen from here, as a daemon in a process namespace of its own would see no containers at all, and if the path leads
+    to the same from there, as the number of a process is another one in another namespace. For the same reason it
+    notes from where that was seen: a daemon that was started anew elsewhere, in a container, say, does not judge.
 
 Between decision and release an ADD may come again: the release is made in the container's turn, of the very lease and
 only if its labels are those that were judged, after one more look.
