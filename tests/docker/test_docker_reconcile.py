@@ -379,6 +379,19 @@ async def test_a_host_with_a_network_takes_over_the_gateway_when_its_holder_lets
             assert "gateway:10.32.5.0/24" in await second.held()
 
 
+async def test_the_usual_gateway_is_issued_to_nobody_before_it_is_known_whether_it_is_one(tmp_path: Path) -> None:
+    async with hosting(tmp_path) as host:
+        await host.gateway()
+        await host.node.release("gateway:10.32.5.0/24")  # as when the host that leased it is gone
+
+        restarted = Driver(host.node, [parse_subnet("10.32.0.0/12")])
+        given = [await restarted.request_address(AddressRequest(NET, "")) for _ in range(253)]
+
+        assert "10.32.5.1/24" not in given
+        with pytest.raises(NoSpaceError):
+            await restarted.request_address(AddressRequest(NET, ""))
+
+
 async def test_gateways_are_held_for_networks_of_this_driver_alone(tmp_path: Path) -> None:
     async with hosting(tmp_path) as host:
         host.api.networks[1]["IPAM"]["Driver"] = "default"

@@ -96,9 +96,18 @@ class Driver:
         labels = _labels(pool, ENDPOINT)
         if address is not None:
             return await self._claim(pool, address, labels)
-        avoid = tuple(gateway for subnet, gateway in self.gateways if subnet == pool.subnet)
-        verb = Allocate(ANONYMOUS, pool.subnet, TIMEOUT_MS, labels=labels, span=pool.issuable, avoid=avoid)
+        verb = Allocate(
+            ANONYMOUS, pool.subnet, TIMEOUT_MS, labels=labels, span=pool.issuable, avoid=self._gateways_of(pool)
+        )
         return (await self._leased(verb)).interface
+
+    def _gateways_of(self, pool: Pool) -> tuple[int, ...]:
+        """What the bridges of a pool have, be it leased or not.
+
+        After a start that is unknown until Docker was looked at, or for ever if it must not be; and the host with the
+        lease may be gone by then. So it counts as what is usual.
+        """
+        return tuple(gateway for subnet, gateway in self.gateways if subnet == pool.subnet) or (pool.gateway,)
 
     async def release_address(self, request: AddressReturn) -> None:
         """Free an address that was given to Docker from this pool; whatever else it may be stays as it is."""
