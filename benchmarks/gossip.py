@@ -16,17 +16,44 @@ from dataclasses import asdict, dataclass
 from statistics import median
 from time import perf_counter
 
-from ringipam.address import parse_cidr
+from ringipam.address import Cidr, parse_cidr
 from ringipam.claim import NOBODY, Claim, Segment
 from ringipam.codec import decode, encode
 from ringipam.config import parse_init
 from ringipam.core.durable import Membered, Stored
-from ringipam.core.events import Effect, Event, LinkDown, LinkUp, Received, Send
+from ringipam.core.events import (
+    Allocate,
+    Asked,
+    DeadlinePassed,
+    Effect,
+    Event,
+    Leased,
+    LinkDown,
+    LinkUp,
+    Received,
+    Reply,
+    Send,
+    Verb,
+)
 from ringipam.core.identity import mark_of
 from ringipam.core.peer import Peer
 from ringipam.core.rng import Rng
 from ringipam.core.settings import Settings
-from ringipam.messages import Body, Envelope, Health, Hello, Member, Members, Ranges, Standing
+from ringipam.messages import (
+    Body,
+    Envelope,
+    Grant,
+    Health,
+    Hello,
+    Member,
+    Members,
+    Offer,
+    Ranges,
+    Rumour,
+    SpaceRequest,
+    Standing,
+    Want,
+)
 from ringipam.ring.ring import Ring
 
 UNIVERSE = parse_cidr("10.32.0.0/12")
@@ -36,6 +63,13 @@ MEMBERS = 1_000
 CLUSTER = "0123456789abcdef"
 ROUNDS = 31
 NOW = 1_767_225_600_000
+SIZES = (100, 10_000, 100_000)
+"""Tokens of the rings in which a grant is made."""
+SPREAD_MS = 1_000
+"""In which news has been told on."""
+SECOND, THIRD = 1 << 20, 1 << 21
+"""Links, by the host at their other end."""
+NEWS = (SpaceRequest, Grant, Offer, Want, Rumour)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +108,9 @@ def stored(held: dict[int, Claim], members: int = OWNERS) -> Stored:
 
 
 class Pair:
-    """Two peers of one ring, linked, who have told each other all they know."""
+    """Two peers of one ring, linked, who have told each other all they know; and a third, if there is one."""
 
-    def __init__(self, mine: Stored, theirs: Stored) -> None:
+    def __init__(self, mine: Stored, theirs: Stored, *others: Stored) -> None:
         self.peers = tuple(
             Peer(
                 Settings(owner(number), UNIVERSE, UNIVERSE, f"host{number:03}:6783", parse_init("observer", ())),
@@ -84,9 +118,11 @@ class Pair:
                 Rng(number),
                 NOW,
             )
-            for number, held in enumerate((mine, theirs))
+            for number, held in enumerate((mine, theirs, *others))
         )
         self._link = 0
+        self.answered = False
+        self.now = NOW
         for peer in self.peers:
             peer.start(NOW)
         self.learning = self.exchange("")
@@ -107,14 +143,44 @@ class Pair:
                 messages += 1
                 payload_bytes += len(payload)
             waiting += self._step(1 - sender, Received(self._link, decode(payload)))
-        one, other = self.peers
+        one, other = self.peers[:2]
         assert one.ring == other.ring, "they agree"
         for index in (0, 1):
             self._step(index, LinkDown(self._link, "done"))
         return Exchange(name, messages, payload_bytes)
 
+    def meet(self, link: int, other: int) -> None:
+        """Link the first peer to another, and let them say all they have to say."""
+        ends = (self._step(0, LinkUp(link, "there:6783", "there")), self._step(other, LinkUp(link, "", "there")))
+        self._pump([effect for effects in ends for effect in effects])
+
+    def ask(self, verb: Verb) -> dict[int, list[int]]:
+        """Put a request to the first peer; by link the sizes of what is said of it, until it has been told on."""
+        said = self._pump(self._step(0, Asked(1, verb)))
+        while (due := self.peers[0].deadline) is not None and due <= NOW + SPREAD_MS:
+            self.now = max(self.now, due)
+            for link, sizes in self._pump(self._step(0, DeadlinePassed())).items():
+                said[link] += sizes
+        assert self.answered, "the request was granted"
+        return said
+
+    def _pump(self, waiting: list[tuple[int, Effect]]) -> dict[int, list[int]]:
+        said: dict[int, list[int]] = {SECOND: [], THIRD: []}
+        while waiting:
+            sender, effect = waiting.pop(0)
+            if isinstance(effect, Reply):
+                self.answered = isinstance(effect.answer, Leased)
+            if not isinstance(effect, Send):
+                continue
+            payload = encode(effect.message)
+            if isinstance(effect.message, Envelope) and isinstance(effect.message.body, NEWS):
+                said[effect.link].append(len(payload))
+            receiver = (1 if effect.link == SECOND else 2) if sender == 0 else 0
+            waiting += self._step(receiver, Received(effect.link, decode(payload)))
+        return said
+
     def _step(self, index: int, event: Event) -> list[tuple[int, Effect]]:
-        return [(index, effect) for effect in self.peers[index].step(event, NOW)]
+        return [(index, effect) for effect in self.peers[index].step(event, self.now)]
 
     def tell(self, index: int, body: Body) -> None:
         """One of the two hears something from a third."""
@@ -145,11 +211,15 @@ def exchanges() -> list[Exchange]:
     for index in (0, 1):
         pair.tell(index, newer(held, 1, rng))
     found.append(pair.exchange(f"{TOKENS} tokens, one newer on each side"))
-    newcomer = stored({UNIVERSE.start: NOBODY}, members=3)
-    learning = Pair(newcomer, stored(held)).learning
-    found.append(
-        Exchange(f"{TOKENS} tokens and {OWNERS} members to a newcomer", learning.messages, learning.payload_bytes)
-    )
+    for count in SIZES[1:]:
+        newcomer = stored({UNIVERSE.start: NOBODY}, members=3)
+        learning = Pair(newcomer, stored(tokens(count, rng))).learning
+        found.append(
+            Exchange(f"{count} tokens and {OWNERS} members to a newcomer", learning.messages, learning.payload_bytes)
+        )
+
+    for count in SIZES:
+        found += grant(count)
 
     few = {UNIVERSE.start: Claim(0, 1, owner(0), owner(0))}
     pair = Pair(stored(few, MEMBERS), stored(few, MEMBERS))
@@ -161,6 +231,24 @@ def exchanges() -> list[Exchange]:
         pair.tell(1, Members(tuple(members), ()))
         found.append(pair.exchange(f"{MEMBERS} members, {count} newer on one side"))
     return found
+
+
+def grant(count: int) -> list[Exchange]:
+    """A request for an address that only another host has space for, and telling a third of it: what that costs."""
+    held = tokens(count, Rng(3))
+    subnet = Cidr(4, UNIVERSE.start + UNIVERSE.size // 2, 24)
+    held = {start: claim for start, claim in held.items() if start not in subnet.range}
+    after = max((start for start in held if start < subnet.start), default=UNIVERSE.start)
+    held[subnet.start] = Claim(0, 1, owner(1), owner(1))
+    held[subnet.range.end] = held[after]
+    pair = Pair(*(stored(held) for _ in range(3)))
+    pair.meet(SECOND, 1)
+    pair.meet(THIRD, 2)
+    said = pair.ask(Allocate("c1", subnet, 30_000))
+    return [
+        Exchange(f"a request and its grant, {count} tokens", len(said[SECOND]), sum(said[SECOND])),
+        Exchange(f"news of it to a third host, {count} tokens", len(said[THIRD]), sum(said[THIRD])),
+    ]
 
 
 def timed(name: str, prepare: Callable[[], Callable[[], object]]) -> Timing:
