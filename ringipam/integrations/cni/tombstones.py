@@ -113,8 +113,8 @@ class Tombstones:
         except FileNotFoundError:
             pass
         except OSError as error:
-            if error.errno in SHORT:
-                self._wait(name, error.strerror, "disk")
+            if error.errno is not None and error.errno in SHORT:
+                self._wait(name, os.strerror(error.errno), "disk")
             else:
                 await trio.to_thread.run_sync(self._put_away, name, error.strerror or str(error))
         except RingIpamError as error:
