@@ -6,9 +6,8 @@ from collections.abc import Mapping
 
 from ringipam.integrations.cni.call import Call
 from ringipam.integrations.cni.requested import POD_LABELS
-from ringipam.lease import LABEL_LENGTH_MAX, Lease
+from ringipam.lease import LABEL_LENGTH_MAX, VIA, Lease
 
-VIA = "ringipam.via"
 NETWORK = "ringipam.network"
 INTERFACE = "ringipam.interface"
 SET = "ringipam.set"

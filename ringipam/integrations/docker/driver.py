@@ -14,7 +14,7 @@ from ringipam.core.events import Allocate, AllocateBlock, ClaimAddress, Leased, 
 from ringipam.errors import InUseError, NoSpaceError, NotFoundError, RequestError
 from ringipam.integrations.docker.messages import AddressRequest, AddressReturn, PoolRequest
 from ringipam.integrations.docker.pools import Pool, block_wanted, named_pool, parse_pool_id, part_of
-from ringipam.lease import Lease
+from ringipam.lease import VIA, Lease
 from ringipam.server.routes import Asker
 
 TIMEOUT_MS = 30_000
@@ -22,8 +22,8 @@ TIMEOUT_MS = 30_000
 UNTAKEN_MAX = 32
 """Blocks that were chosen for networks, and given to none yet. Docker takes a block only if it overlaps no route of its
 host, keeps those that do, and asks again with the same words (`--subnet` missing): without a limit for ever."""
-VIA, POOL, ROLE = "ringipam.via", "ringipam.pool", "ringipam.role"
-"""Labels of the leases made here."""
+POOL, ROLE = "ringipam.pool", "ringipam.role"
+"""Labels of the leases made here, besides `VIA`."""
 DOCKER = "docker"
 GATEWAY, ENDPOINT, BLOCK = "gateway", "endpoint", "pool"
 """What a lease is for."""
