@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,11 +20,14 @@ from ringipam.integrations.cni import tombstones
 from ringipam.integrations.cni.service import open_cni
 
 
-def leave(directory: Path, name: str = "del-1", *, container: str = "c1", command: str = "DEL") -> Path:
+def leave(
+    directory: Path, name: str = "del-1", *, container: str = "c1", command: str = "DEL", netns: str = ""
+) -> Path:
     """As the program does it: under a hidden name, then renamed."""
     directory.mkdir(parents=True, exist_ok=True)
     hidden = directory / f".{name}"
-    hidden.write_bytes(body({"CNI_COMMAND": command, "CNI_CONTAINERID": container, "CNI_IFNAME": "eth0"}, conf()))
+    env = {"CNI_COMMAND": command, "CNI_CONTAINERID": container, "CNI_IFNAME": "eth0", "CNI_NETNS": netns}
+    hidden.write_bytes(body(env, conf()))
     hidden.rename(directory / name)
     return directory / name
 
@@ -132,6 +136,38 @@ def raising(error: OSError) -> Callable[[Path], bytes]:
         raise error
 
     return read
+
+
+@pytest.mark.root
+async def test_one_that_turns_up_late_takes_nothing_from_the_container_that_was_added_again_since(
+    tmp_path: Path,
+) -> None:
+    processes = [subprocess.Popen(["unshare", "-n", "sleep", "600"]) for _ in range(2)]
+    before, since = (f"/proc/{process.pid}/ns/net" for process in processes)
+    left = tmp_path / "where-the-daemon-did-not-look"
+    try:
+        with trio.fail_after(20):
+            while len({os.stat(path).st_ino for path in ("/proc/self/ns/net", before, since)}) < 3:
+                await trio.sleep(0.01)
+        async with a_host(tmp_path) as cni:
+            await cni("ADD", netns=before)
+            leave(left, netns=before)
+            await cni("ADD", netns=since)
+
+        async with a_host(tmp_path, cni_dir=left) as cni:
+            await cni.plugin.tombstones.clear()
+            assert [lease.id for lease in await cni.leases()] == ["c1"]
+            assert os.listdir(left) == []
+
+            for netns in (since, ""):
+                await cni("ADD", netns=since)
+                leave(left, netns=netns)
+                await cni.plugin.tombstones.clear()
+                assert await cni.leases() == []
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
 
 
 class NoRelease:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from pathlib import Path
 
@@ -36,7 +36,7 @@ from ringipam.integrations.cni.errors import (
     CniError,
     cni_error,
 )
-from ringipam.integrations.cni.labels import INTERFACE, NETWORK, SAME, SET, is_of, is_ours, labels_of
+from ringipam.integrations.cni.labels import BOOT, INTERFACE, NETNS, NETWORK, SAME, SET, is_of, is_ours, labels_of
 from ringipam.integrations.cni.netns import Machine, is_quick
 from ringipam.integrations.cni.ranges import Pool, Pools, member, read_sets, text
 from ringipam.integrations.cni.requested import Requested, by_set, read_args, read_requested
@@ -119,7 +119,7 @@ class Plugin:
         call = parse_call(body)
         if call.command != "DEL":
             raise CniError(BAD_CONFIG, f"only a DEL can be left for later, not {brief(call.command)}")
-        await self.answer(call)
+        await self.answer(replace(call, late=True))
 
     # ── ADD ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -243,9 +243,20 @@ class Plugin:
     async def _delete(self, call: Call, network: Network) -> bytes:
         """Needs the names only; success also if nothing is held (SPEC: "should complete a DEL without error")."""
         async with self._turns.of(call.container):
-            await self._release(await self._held(call, network))
+            held = await self._held(call, network)
+            await self._release([lease for lease in held if not (call.late and self._is_of_a_later_add(lease, call))])
         self._exhausted.pop(network.name, None)
         return b""
+
+    def _is_of_a_later_add(self, lease: Lease, call: Call) -> bool:
+        """Whether the attachment is in another namespace by now, in this very boot: a DEL of before is not about that.
+
+        All that is left is carried out before an ADD; but only what is left where this daemon looks.
+        """
+        labels = lease.labels
+        return (
+            labels.get(BOOT) == self._boot != "" and call.netns != "" and labels.get(NETNS, "") not in ("", call.netns)
+        )
 
     async def _held(self, call: Call, network: Network) -> list[Lease]:
         answer = await self._asker.ask(Leases(call.container))
