@@ -51,8 +51,9 @@ def run(client: Client, name: str, command: list[str]) -> int:
         while process.poll() is None and not ip("netns", "pids", space):
             time.sleep(0.01)
     status = process.wait()
-    ip("netns", "delete", space)  # nothing uses the address any more: only now
-    client.release(name, lease=lease.lease)  # by its number: a repetition cannot free somebody else's
+    ip("-n", space, "link", "delete", "eth0", check=False)  # whatever may run on in there has no address any more:
+    ip("netns", "delete", space)
+    client.release(name, lease=lease.lease)  # only now; by its number: a repetition cannot free somebody else's
     return status
 
 

@@ -56,6 +56,12 @@ def caller_process() -> int:
     return int(struct.unpack("3i", credentials)[0])
 
 
+def came_over_tcp() -> bool:
+    """For a handler: whether the request came by a door that others than users of this host may find."""
+    sock = _client.get()
+    return sock is not None and sock.family is not socket.AF_UNIX
+
+
 @dataclass(frozen=True, slots=True)
 class Door:
     """A listening socket, what answers there, and what secures a new connection, if anything."""

@@ -13,7 +13,7 @@ import trio
 
 from ringipam import Config, DualStack, Node, open_dual_stack, open_node
 from ringipam.client.answers import AnswerParser
-from ringipam.integrations.cni.netns import Machine
+from ringipam.integrations.cni.netns import PROC, Machine
 from ringipam.integrations.cni.plugin import Plugin
 from ringipam.integrations.cni.reaper import Reaper
 from ringipam.integrations.cni.service import route
@@ -132,11 +132,11 @@ class Host:
         return Reaper(self.node, self.turns, self.machine, self.boot, after_s, look_s)
 
 
-def machine_of(directory: Path, boot: str) -> Machine:
-    """This machine, in a boot of that name."""
+def machine_of(directory: Path, boot: str, proc: Path = PROC) -> Machine:
+    """This machine, in a boot of that name, as it is seen through `proc`."""
     path = directory / "boot_id"
     path.write_text(f"{boot}\n")
-    return Machine(boot_id=path)
+    return Machine(proc, path)
 
 
 @asynccontextmanager

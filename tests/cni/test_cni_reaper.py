@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import trio
-from calling import Host, a_host, conf
+from calling import Host, a_host, conf, machine_of
 
 from ringipam.core.events import Answer, Leases, Release, Verb
 from ringipam.errors import StoreError
@@ -128,6 +128,10 @@ def started(*within: str) -> subprocess.Popen[bytes]:
     with process.stdout as said:
         said.readline()
     return process
+
+
+def children(process: subprocess.Popen[bytes]) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
 
 
 @pytest.fixture
@@ -297,13 +301,65 @@ async def test_a_caller_that_is_not_seen_from_here_has_no_namespace_that_could_b
     assert "ringipam.netns-id" not in lease.labels
 
 
+@pytest.mark.root
+@pytest.mark.parametrize("way", ["by the number of a process", "by a mount"])
+async def test_a_path_that_leads_elsewhere_for_the_caller_is_not_judged_by_what_is_there_for_the_daemon(
+    cni: Host, netns: Netns, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    hide = 'mount -t tmpfs none /run/netns; exec "$@"'
+    other, caller = netns.process(), started("unshare", "-pmf", "--mount-proc", "sh", "-c", hide, "sh")
+    [inner] = children(caller)
+    monkeypatch.setattr("ringipam.integrations.cni.plugin.caller_process", lambda: inner)
+    try:
+        path = netns.path if way == "by a mount" else f"/proc/{other.pid}/ns/net"
+        assert (await cni("ADD", netns=path)).done
+
+        [lease] = await cni.leases()
+        assert "ringipam.netns-id" not in lease.labels
+    finally:
+        for process in (other, caller):
+            process.kill()
+            process.wait()
+
+
+@pytest.mark.root
+async def test_a_daemon_that_starts_anew_where_it_sees_other_processes_releases_nothing(
+    tmp_path: Path, netns: Netns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = netns.process()
+    try:
+        async with a_host(tmp_path) as cni:
+            await cni("ADD", netns=netns.path)
+        netns.remove()  # as in a container without that mount
+        elsewhere = started("unshare", "-pf", "--mount-proc")  # as in one without `hostPID`: /proc shows itself alone
+        try:
+            [inner] = children(elsewhere)
+            proc = Path(f"/proc/{inner}/root/proc")
+            (link := tmp_path / "proc").mkdir()
+            (link / "self").symlink_to(proc / "1")
+            (link / "1").symlink_to(proc / "1")
+            monkeypatch.setattr("calling.machine_of", lambda _, boot: machine_of(tmp_path, boot, link))
+            async with a_host(tmp_path) as cni:
+                reaper = cni.reaper()
+
+                assert cni.machine.in_use() is not None
+                assert [await reaper.look() for _ in range(3)] == [[]] * 3
+                assert len(await cni.leases()) == 1
+        finally:
+            elsewhere.kill()
+            elsewhere.wait()
+    finally:
+        process.kill()
+        process.wait()
+
+
 # ── this machine ──────────────────────────────────────────────────────────────────────────────────
 
 
 def test_a_machine_that_tells_nothing_is_asked_in_vain(tmp_path: Path) -> None:
     machine = Machine(tmp_path, tmp_path / "boot_id")
 
-    assert (machine.boot(), machine.own(), machine.identify("/proc/1/ns/net")) == ("", "", "")
+    assert (machine.boot(), machine.own(), machine.identify("/proc/1/ns/net", 1)) == ("", "", "")
     assert machine.in_use() is None
 
 

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
+import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 import trio
-from calling import Host, body, conf
+import trio.testing
+from calling import SUBNET, UNIVERSE, Host, body, conf
 
 from ringipam import Client, Config, DaemonUnreachableError, RequestError
+from ringipam.address import parse_subnet
 from ringipam.cli import main
+from ringipam.integrations.cni import plugin as plugin_module
+from ringipam.integrations.cni.service import route
+from ringipam.server.surface import open_surface
 
 
 async def get(cni: Host, target: str) -> str:
@@ -39,6 +47,44 @@ async def test_calls_are_counted_by_their_outcome(cni: Host) -> None:
 
     assert 'ringipam_requests_total{code="ok",verb="cni"} 1.0' in metrics
     assert 'ringipam_requests_total{code="bad_request",verb="cni"} 1.0' in metrics
+
+
+async def test_nobody_who_comes_over_tcp_calls_the_plugin(cni: Host) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    sent = body({"CNI_COMMAND": "ADD", "CNI_CONTAINERID": "c1", "CNI_NETNS": "/n", "CNI_IFNAME": "eth0"}, conf())
+    more = [route(cni.plugin)]
+    surface = open_surface(
+        cni.node, cni.socket.with_name("t"), f"127.0.0.1:{port}", parse_subnet(UNIVERSE), "0", more=more
+    )
+
+    async with surface, await trio.open_tcp_stream("127.0.0.1", port) as stream:
+        head = f"POST /v1/cni HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {len(sent)}\r\n\r\n"
+        await stream.send_all(head.encode() + sent)
+        answer = b"".join([part async for part in stream])
+
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b'"code":4' in answer
+    assert await cni.leases() == []
+
+
+async def test_files_that_hang_keep_no_call_waiting_that_names_none(cni: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    mended = threading.Event()
+    monkeypatch.setattr(plugin_module, "read_dns", lambda path: mended.wait() and {})
+    try:
+        async with trio.open_nursery() as nursery:
+            for number in range(50):
+                given = conf(ipam={"subnet": SUBNET, "resolvConf": "/mnt/gone"})
+                nursery.start_soon(partial(cni, "ADD", given, container=f"hangs-{number}"))
+            with trio.fail_after(20):
+                await trio.testing.wait_all_tasks_blocked(0.1)
+                said = await cni("ADD", netns="/mnt/ns")  # for which a thread is needed
+            nursery.cancel_scope.cancel()
+    finally:
+        mended.set()
+
+    assert said.done
 
 
 def test_the_daemon_serves_the_plugin_and_carries_out_what_was_left(tmp_path: Path) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
+import subprocess
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,14 +16,18 @@ from calling import Host, a_host, body, conf
 
 from ringipam.core.events import Answer, Release, Verb
 from ringipam.errors import StoreError
+from ringipam.integrations.cni import tombstones
 from ringipam.integrations.cni.service import open_cni
 
 
-def leave(directory: Path, name: str = "del-1", *, container: str = "c1", command: str = "DEL") -> Path:
+def leave(
+    directory: Path, name: str = "del-1", *, container: str = "c1", command: str = "DEL", netns: str = ""
+) -> Path:
     """As the program does it: under a hidden name, then renamed."""
     directory.mkdir(parents=True, exist_ok=True)
     hidden = directory / f".{name}"
-    hidden.write_bytes(body({"CNI_COMMAND": command, "CNI_CONTAINERID": container, "CNI_IFNAME": "eth0"}, conf()))
+    env = {"CNI_COMMAND": command, "CNI_CONTAINERID": container, "CNI_IFNAME": "eth0", "CNI_NETNS": netns}
+    hidden.write_bytes(body(env, conf()))
     hidden.rename(directory / name)
     return directory / name
 
@@ -105,6 +112,62 @@ async def test_one_that_is_broken_is_put_away_and_told_of_once(
     assert "broken-del-1" in told[0].getMessage()
     assert os.listdir(cni.directory) == ["broken-del-1"]
     assert len(await cni.leases()) == 1
+
+
+async def test_one_that_cannot_be_read_for_want_of_descriptors_waits_until_there_are_some(
+    cni: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await cni("ADD")
+    leave(cni.directory)
+
+    with monkeypatch.context() as scarce:
+        scarce.setattr(tombstones, "_read", raising(OSError(errno.EMFILE, "Too many open files")))
+        refused = await cni("ADD", container="c2")
+
+    assert refused.number == 11
+    assert "Too many open files" in refused.message
+    await cni.plugin.tombstones.clear()
+    assert await cni.leases() == []
+    assert os.listdir(cni.directory) == []
+
+
+def raising(error: OSError) -> Callable[[Path], bytes]:
+    def read(_: Path) -> bytes:
+        raise error
+
+    return read
+
+
+@pytest.mark.root
+async def test_one_that_turns_up_late_takes_nothing_from_the_container_that_was_added_again_since(
+    tmp_path: Path,
+) -> None:
+    processes = [subprocess.Popen(["unshare", "-n", "sleep", "600"]) for _ in range(2)]
+    before, since = (f"/proc/{process.pid}/ns/net" for process in processes)
+    left = tmp_path / "where-the-daemon-did-not-look"
+    try:
+        with trio.fail_after(20):
+            while len({os.stat(path).st_ino for path in ("/proc/self/ns/net", before, since)}) < 3:
+                await trio.sleep(0.01)
+        async with a_host(tmp_path) as cni:
+            await cni("ADD", netns=before)
+            leave(left, netns=before)
+            await cni("ADD", netns=since)
+
+        async with a_host(tmp_path, cni_dir=left) as cni:
+            await cni.plugin.tombstones.clear()
+            assert [lease.id for lease in await cni.leases()] == ["c1"]
+            assert os.listdir(left) == []
+
+            for netns in (since, ""):
+                await cni("ADD", netns=since)
+                leave(left, netns=netns)
+                await cni.plugin.tombstones.clear()
+                assert await cni.leases() == []
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
 
 
 class NoRelease:

@@ -73,14 +73,14 @@ async def test_a_dead_daemons_socket_is_replaced_and_a_live_ones_is_not(tmp_path
     with trio.socket.socket(trio.socket.AF_UNIX) as left_behind:
         await left_behind.bind(str(docker.path))
     async with plugin(tmp_path / "a") as docker:
-        assert await docker.address(NET) == "10.32.5.1/24"
+        assert await docker.address(NET) == "10.32.5.2/24"
 
 
 async def test_docker_is_not_served_where_that_is_not_wanted(tmp_path: Path) -> None:
     async with plugin(tmp_path, docker_api="none") as docker:
         told = Config("10.32.0.0/12", data_dir=tmp_path / "b", docker_plugin="none")  # type: ignore[arg-type]
         async with open_docker(docker.node, told, [told.universe]):
-            assert await docker.address(NET) == "10.32.5.1/24"
+            assert await docker.address(NET) == "10.32.5.2/24"
 
 
 def test_a_path_that_cannot_be_one_is_refused(tmp_path: Path) -> None:
@@ -333,7 +333,7 @@ async def test_options_of_an_address_that_are_not_about_gateways_are_of_no_conce
             "com.docker.network.endpoint.macaddress": "02:42:ac:11:00:02",
             "com.docker.network.ipam.x": "true",
         }
-        assert await docker.call("RequestAddress", _address(Options=options)) == {"Address": "10.32.5.1/24", "Data": {}}
+        assert await docker.call("RequestAddress", _address(Options=options)) == {"Address": "10.32.5.2/24", "Data": {}}
 
 
 async def test_an_address_that_is_named_is_given_once(tmp_path: Path) -> None:

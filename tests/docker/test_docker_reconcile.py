@@ -21,9 +21,10 @@ from calls import config
 
 from ringipam import Node, open_node
 from ringipam.address import parse_subnet
+from ringipam.errors import NoSpaceError
 from ringipam.integrations.apiclient import ApiError
 from ringipam.integrations.docker import keeper as keeper_module
-from ringipam.integrations.docker.driver import Driver
+from ringipam.integrations.docker.driver import UNTAKEN_MAX, Driver
 from ringipam.integrations.docker.engine import Engine
 from ringipam.integrations.docker.keeper import Keeper
 from ringipam.integrations.docker.messages import AddressRequest, AddressReturn, PoolRequest
@@ -302,6 +303,21 @@ async def test_a_block_is_kept_with_its_network_and_freed_after_it(tmp_path: Pat
         assert (await host.held()).isdisjoint(mine)
 
 
+@pytest.mark.usefixtures("no_grace")
+async def test_blocks_that_docker_never_gave_back_do_not_count_as_asked_for_in_vain_for_ever(tmp_path: Path) -> None:
+    async with hosting(tmp_path) as host:
+        for _ in range(UNTAKEN_MAX):  # as by a Docker that is killed while it looks for one
+            await host.driver.request_pool(PoolRequest("local", "", ""))
+        with pytest.raises(NoSpaceError):
+            await host.driver.request_pool(PoolRequest("local", "", ""))
+
+        await host.look()
+        await host.look()
+
+        assert await host.held() == {"gateway:10.32.5.0/24"}
+        assert await host.driver.request_pool(PoolRequest("local", "", ""))
+
+
 async def test_a_gateway_given_back_is_free_on_a_ring_of_one_when_no_network_has_it(tmp_path: Path) -> None:
     async with hosting(tmp_path) as host:
         await host.gateway()
@@ -363,6 +379,19 @@ async def test_a_host_with_a_network_takes_over_the_gateway_when_its_holder_lets
             assert "gateway:10.32.5.0/24" in await second.held()
 
 
+async def test_the_usual_gateway_is_issued_to_nobody_before_it_is_known_whether_it_is_one(tmp_path: Path) -> None:
+    async with hosting(tmp_path) as host:
+        await host.gateway()
+        await host.node.release("gateway:10.32.5.0/24")  # as when the host that leased it is gone
+
+        restarted = Driver(host.node, [parse_subnet("10.32.0.0/12")])
+        given = [await restarted.request_address(AddressRequest(NET, "")) for _ in range(253)]
+
+        assert "10.32.5.1/24" not in given
+        with pytest.raises(NoSpaceError):
+            await restarted.request_address(AddressRequest(NET, ""))
+
+
 async def test_gateways_are_held_for_networks_of_this_driver_alone(tmp_path: Path) -> None:
     async with hosting(tmp_path) as host:
         host.api.networks[1]["IPAM"]["Driver"] = "default"
@@ -406,7 +435,7 @@ async def test_the_log_tells_when_docker_is_away_and_when_it_is_back(
                 await trio.sleep(0.01)
         nursery.cancel_scope.cancel()
     assert told() == [
-        "Docker's API does not answer: it answered 500: ; what its containers hold is kept",
+        "Docker's API does not answer: it answered 500: nothing; what its containers hold is kept",
         "Docker's API answers again",
     ]
 

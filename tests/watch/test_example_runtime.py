@@ -132,6 +132,24 @@ def test_what_a_killed_runtime_left_is_kept_while_it_runs_and_given_back_after(
     assert old == {"somebody-elses", "web"}
 
 
+def test_a_process_that_a_container_leaves_behind_has_no_address_when_that_is_given_back(
+    machine: Machine, client: Client, tmp_path: Path
+) -> None:
+    left = tmp_path / "left"
+    command = f"sleep 600 & echo $! > {left}"
+
+    status = machine.nsrun("web", "sh", "-c", command).wait(60)
+
+    assert status == 0, machine.log
+    pid = int(left.read_text())
+    try:
+        assert holders(client) == set()
+        links = subprocess.run(["nsenter", "-t", str(pid), "-n", "ip", "-o", "link"], capture_output=True, check=True)
+        assert b"eth0" not in links.stdout
+    finally:
+        os.kill(pid, 9)
+
+
 def test_the_page_shows_the_example_as_it_is() -> None:
     page = (DOCS / "integrating.md").read_text()
 

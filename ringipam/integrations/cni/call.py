@@ -46,6 +46,8 @@ class Call:
     shares_netns: bool
     """CNI_NETNS_OVERRIDE: the container may have the plugin's own network namespace."""
     stdin: bytes
+    late: bool = False
+    """It was left as a tombstone, nobody knows when."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 
 from ringipam.integrations.cni.call import Call
 from ringipam.integrations.cni.requested import POD_LABELS
-from ringipam.lease import LABEL_LENGTH_MAX, Lease
+from ringipam.lease import LABEL_LENGTH_MAX, VIA, Lease
 
-VIA = "ringipam.via"
 NETWORK = "ringipam.network"
 INTERFACE = "ringipam.interface"
 SET = "ringipam.set"
 NETNS = "ringipam.netns"
 NETNS_ID = "ringipam.netns-id"
+SEEN_FROM = "ringipam.seen-from"
 BOOT = "ringipam.boot"
 
 SAME = (NETWORK, INTERFACE, SET)
@@ -30,9 +30,14 @@ def is_of(lease: Lease, network: str, interface: str) -> bool:
     return is_ours(lease) and labels.get(NETWORK) == network and labels.get(INTERFACE) == interface
 
 
-def labels_of(call: Call, network: str, args: Mapping[str, str], boot: str, namespace: str) -> dict[str, str]:
-    """All but the set. What does not fit into a label is left out: it only informs, or serves the reaper."""
-    told = {NETNS: call.netns, NETNS_ID: namespace} if namespace else {}
+def labels_of(
+    call: Call, network: str, args: Mapping[str, str], boot: str, namespace: str, seen_from: str
+) -> dict[str, str]:
+    """All but the set. What does not fit into a label is left out: it only informs, or serves the reaper.
+
+    `seen_from` is the process namespace in which the container was seen.
+    """
+    told = {NETNS: call.netns, NETNS_ID: namespace, SEEN_FROM: seen_from} if namespace else {}
     if boot:
         told[BOOT] = boot
     told |= {label: args[name] for name, label in POD_LABELS.items() if args.get(name)}

@@ -31,17 +31,26 @@ class Machine:
         """The namespace of this process; "" if it cannot be told."""
         return _stat(str(self.proc / "self/ns/net"))
 
-    def identify(self, path: str) -> str:
+    def processes(self) -> str:
+        """The process namespace of this process, which is all that its /proc shows; "" if it cannot be told."""
+        return _stat(str(self.proc / "self/ns/pid"))
+
+    def identify(self, path: str, caller: int) -> str:
         """The namespace that `path` leads to, "" if it leads to none, or to one that this process cannot judge of.
 
-        `/proc/self` would be this process and not the caller. A file that is not of the kernel's file system of
-        namespaces is what a bind mount of one would hide, did mounts come through to this process.
+        The path is one of the process `caller`, which may have other mounts, and numbers of processes of its own; so it
+        has to lead to the same from there and from here. `/proc/self` would be this process and not the caller. A file
+        that is not of the kernel's file system of namespaces is what a bind mount of one would hide, did mounts come
+        through to this process.
         """
         path = os.path.normpath(path)
         if not path.startswith("/") or path.startswith((f"{self.proc}/self/", f"{self.proc}/thread-self/")):
             return ""
         found, own = _stat(path), self.own()
-        return found if own and found.partition(":")[0] == own.partition(":")[0] else ""
+        if not own or found.partition(":")[0] != own.partition(":")[0]:
+            return ""
+        directory, name = os.path.split(path)  # its links are followed here: from there they would lead back here
+        return found if _stat(f"{self.proc}/{caller}/root{os.path.realpath(directory)}/{name}") == found else ""
 
     def leads_elsewhere(self, path: str, namespace: str) -> bool:
         """Whether nothing is at `path` any more, or another namespace. Anything that cannot be told is False."""

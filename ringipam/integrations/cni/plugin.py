@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from ringipam.integrations.cni.call import (
 )
 from ringipam.integrations.cni.errors import (
     BAD_CONFIG,
+    BAD_ENVIRONMENT,
     BAD_NETNS,
     DEFECT,
     DIFFERS,
@@ -35,7 +36,7 @@ from ringipam.integrations.cni.errors import (
     CniError,
     cni_error,
 )
-from ringipam.integrations.cni.labels import INTERFACE, NETWORK, SAME, SET, is_of, is_ours, labels_of
+from ringipam.integrations.cni.labels import BOOT, INTERFACE, NETNS, NETWORK, SAME, SET, is_of, is_ours, labels_of
 from ringipam.integrations.cni.netns import Machine, is_quick
 from ringipam.integrations.cni.ranges import Pool, Pools, member, read_sets, text
 from ringipam.integrations.cni.requested import Requested, by_set, read_args, read_requested
@@ -43,7 +44,7 @@ from ringipam.integrations.cni.resolvconf import read_dns
 from ringipam.integrations.cni.tombstones import Tombstones
 from ringipam.integrations.cni.turns import Turns
 from ringipam.lease import Lease, network
-from ringipam.server.connection import caller_process
+from ringipam.server.connection import caller_process, came_over_tcp
 from ringipam.server.fields import Arguments
 from ringipam.server.http import Response
 from ringipam.server.routes import Asker
@@ -53,6 +54,8 @@ ADD_MS = 10_000
 ALTERNATIVE_MS = 2_000
 """How long for one range of a set while there is another."""
 UNDO_S = 10.0
+READS_AT_ONCE = 8
+"""Of files that calls name: those that wait for a disk or a network that hangs keep nobody else waiting."""
 STATUS_S = 2.0
 EXHAUSTED_S = 30.0
 """So long after an ADD that found no address STATUS says so, unless something was released or found since."""
@@ -77,6 +80,8 @@ class Plugin:
         self._machine = machine
         self._boot = boot
         self._own_netns = machine.own()
+        self._processes = machine.processes()
+        self._reads = trio.CapacityLimiter(READS_AT_ONCE)
         self._default: Cidr | None = None
         self._exhausted: dict[str, tuple[float, str]] = {}
         """By network: until when it counts, and what the last ADD was told."""
@@ -89,7 +94,12 @@ class Plugin:
         }
 
     async def respond(self, asker: Asker, arguments: Arguments) -> Response:
-        """The route: what is printed on standard output; raises CniError for what is printed before exit status 1."""
+        """The route: what is printed on standard output; raises CniError for what is printed before exit status 1.
+
+        Not for those who come over TCP, as a configuration names files that this daemon then opens.
+        """
+        if came_over_tcp():
+            raise CniError(BAD_ENVIRONMENT, "the CNI plugin is served on the daemon's unix socket only")
         return Response(HTTPStatus.OK, await self.answer(parse_call(arguments.body)))
 
     async def answer(self, call: Call) -> bytes:
@@ -109,7 +119,7 @@ class Plugin:
         call = parse_call(body)
         if call.command != "DEL":
             raise CniError(BAD_CONFIG, f"only a DEL can be left for later, not {brief(call.command)}")
-        await self.answer(call)
+        await self.answer(replace(call, late=True))
 
     # ── ADD ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -122,8 +132,8 @@ class Plugin:
         requested = by_set(sets, read_requested(network, args))
         routes = results.read_routes(ipam)
         resolv_conf = text(ipam, "resolvConf", "ipam.")
-        dns = {} if resolv_conf is None else await trio.to_thread.run_sync(read_dns, resolv_conf)
-        labels = labels_of(call, network.name, args, self._boot, await self._namespace(call))
+        dns = {} if resolv_conf is None else await self._read_dns(resolv_conf)
+        labels = labels_of(call, network.name, args, self._boot, await self._namespace(call), self._processes)
         wanted = [
             _Wanted(pools, address, {**labels, SET: str(index)})
             for index, (pools, address) in enumerate(zip(sets, requested, strict=True))
@@ -132,14 +142,19 @@ class Plugin:
             issued = await self._issue(call, network, wanted)
         return results.result(network, issued, routes, dns)
 
+    async def _read_dns(self, path: str) -> dict[str, object]:
+        """Whoever hangs up leaves it to a thread that ends some day."""
+        return await trio.to_thread.run_sync(read_dns, path, abandon_on_cancel=True, limiter=self._reads)
+
     async def _namespace(self, call: Call) -> str:
         """Which namespace the container has, if that can be told for sure; raises CniError 8 if it is the host's."""
-        if caller_process() == 0:
+        caller = caller_process()
+        if caller == 0:
             return ""  # whoever called is not seen from here, so neither are its containers
         if is_quick(call.netns):
-            found = self._machine.identify(call.netns)
+            found = self._machine.identify(call.netns, caller)
         else:
-            found = await trio.to_thread.run_sync(self._machine.identify, call.netns)
+            found = await trio.to_thread.run_sync(self._machine.identify, call.netns, caller)
         if found and found == self._own_netns and not call.shares_netns:
             raise CniError(BAD_NETNS, f"CNI_NETNS {call.netns} is the network namespace of the host, not a container's")
         return found
@@ -228,9 +243,20 @@ class Plugin:
     async def _delete(self, call: Call, network: Network) -> bytes:
         """Needs the names only; success also if nothing is held (SPEC: "should complete a DEL without error")."""
         async with self._turns.of(call.container):
-            await self._release(await self._held(call, network))
+            held = await self._held(call, network)
+            await self._release([lease for lease in held if not (call.late and self._is_of_a_later_add(lease, call))])
         self._exhausted.pop(network.name, None)
         return b""
+
+    def _is_of_a_later_add(self, lease: Lease, call: Call) -> bool:
+        """Whether the attachment is in another namespace by now, in this very boot: a DEL of before is not about that.
+
+        All that is left is carried out before an ADD; but only what is left where this daemon looks.
+        """
+        labels = lease.labels
+        return (
+            labels.get(BOOT) == self._boot != "" and call.netns != "" and labels.get(NETNS, "") not in ("", call.netns)
+        )
 
     async def _held(self, call: Call, network: Network) -> list[Lease]:
         answer = await self._asker.ask(Leases(call.container))

@@ -12,7 +12,9 @@ of which it noted the boot, and the network namespace if it could identify it fo
     looks some time apart, so that a runtime that moves or recreates something has done so. That a freed namespace's
     number is used again makes the namespace look alive, never dead. Where /proc does not show every thread (another
     user's, hidepid), nothing is released; and an ADD notes a namespace only if the process that executed the plugin is
-    seen from here, as a daemon in a process namespace of its own would see no containers at all.
+    seen from here, as a daemon in a process namespace of its own would see no containers at all, and if the path leads
+    to the same from there, as the number of a process is another one in another namespace. For the same reason it
+    notes from where that was seen: a daemon that was started anew elsewhere, in a container, say, does not judge.
 
 Between decision and release an ADD may come again: the release is made in the container's turn, of the very lease and
 only if its labels are those that were judged, after one more look.
@@ -28,7 +30,7 @@ import trio
 
 from ringipam.core.events import LeaseList, Leases, Release
 from ringipam.errors import NotFoundError, RingIpamError
-from ringipam.integrations.cni.labels import BOOT, NETNS, NETNS_ID, is_ours
+from ringipam.integrations.cni.labels import BOOT, NETNS, NETNS_ID, SEEN_FROM, is_ours
 from ringipam.integrations.cni.netns import Machine
 from ringipam.integrations.cni.turns import Turns
 from ringipam.lease import Lease
@@ -57,6 +59,7 @@ class Reaper:
         self._turns = turns
         self._machine = machine
         self._boot = boot
+        self._processes = machine.processes()
         self._began_s = trio.current_time()
         self._after_s = after_s
         self._look_s = look_s
@@ -89,7 +92,7 @@ class Reaper:
         return freed
 
     async def _sorted(self) -> tuple[list[Lease], list[Lease]]:
-        """The leases of earlier boots, and those of this one whose namespace is known."""
+        """The leases of earlier boots, and those of this one whose namespace can be judged."""
         old, present = [], []
         answer = await self._asker.ask(Leases())
         assert isinstance(answer, LeaseList)
@@ -101,9 +104,16 @@ class Reaper:
                 continue
             if boot != self._boot:
                 old.append(lease)
-            elif lease.labels.get(NETNS_ID) and lease.labels.get(NETNS):
+            elif self._sees(lease):
                 present.append(lease)
         return old, present
+
+    def _sees(self, lease: Lease) -> bool:
+        """Whether the namespace is known, and the processes that this daemon sees are those that were seen then."""
+        told = lease.labels
+        return bool(
+            told.get(NETNS_ID) and told.get(NETNS) and self._processes and told.get(SEEN_FROM) == self._processes
+        )
 
     def _suspect(self, lease: Lease, now_s: float) -> _Suspect:
         """Suspected from now on, or since an earlier look if nothing was said of the lease since."""

@@ -16,6 +16,8 @@ SIZE_MAX = 64 * 1024
 def read_dns(path: str) -> dict[str, object]:
     """Blocks; raises CniError 5 if the file cannot be read, 7 if it is none."""
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # devices do things when they are opened
+            raise _no_file(path)
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe must not keep anybody waiting
     except OSError as error:
         raise CniError(IO_FAILURE, f"cannot read ipam.resolvConf {path}: {error.strerror}") from None
@@ -24,12 +26,16 @@ def read_dns(path: str) -> dict[str, object]:
     try:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode) or status.st_size > SIZE_MAX:
-            raise CniError(BAD_CONFIG, f"ipam.resolvConf {path} is not a file of at most {SIZE_MAX} bytes")
+            raise _no_file(path)
         return parse_dns(os.read(fd, SIZE_MAX).decode(errors="replace"))
     except OSError as error:
         raise CniError(IO_FAILURE, f"cannot read ipam.resolvConf {path}: {error.strerror}") from None
     finally:
         os.close(fd)
+
+
+def _no_file(path: str) -> CniError:
+    return CniError(BAD_CONFIG, f"ipam.resolvConf {path} is not a file of at most {SIZE_MAX} bytes")
 
 
 def parse_dns(content: str) -> dict[str, object]:

@@ -29,6 +29,8 @@ TICK_NS = 50_000_000
 """A directory that changed so lately may change again without another time of change: file systems count in ticks."""
 AT_ONCE = 32
 """Releases that are made at the same time, so that they share commits."""
+SHORT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR)
+"""What is missing here and now, and says nothing of the file."""
 
 _log = logging.getLogger(__name__)
 
@@ -111,14 +113,13 @@ class Tombstones:
         except FileNotFoundError:
             pass
         except OSError as error:
-            await trio.to_thread.run_sync(self._put_away, name, error.strerror or str(error))
+            if error.errno is not None and error.errno in SHORT:
+                self._wait(name, os.strerror(error.errno), "disk")
+            else:
+                await trio.to_thread.run_sync(self._put_away, name, error.strerror or str(error))
         except RingIpamError as error:
             if isinstance(error, CniError) and error.later:
-                self._problem = CniError(
-                    TRY_LATER,
-                    f"the release left in {self._directory / name} has to wait: {error.message}",
-                    code=error.code,
-                )
+                self._wait(name, error.message, error.code)
             else:
                 await trio.to_thread.run_sync(self._put_away, name, error.message)
         except Exception:
@@ -128,6 +129,11 @@ class Tombstones:
             done.append(name)
         finally:
             limit.release_on_behalf_of(name)
+
+    def _wait(self, name: str, why: str, code: str) -> None:
+        self._problem = CniError(
+            TRY_LATER, f"the release left in {self._directory / name} has to wait: {why}", code=code
+        )
 
     def _put_away(self, name: str, why: str) -> None:
         """What can never be carried out is kept for people to look at, under a name that nobody reads."""

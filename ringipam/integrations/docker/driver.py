@@ -14,7 +14,7 @@ from ringipam.core.events import Allocate, AllocateBlock, ClaimAddress, Leased, 
 from ringipam.errors import InUseError, NoSpaceError, NotFoundError, RequestError
 from ringipam.integrations.docker.messages import AddressRequest, AddressReturn, PoolRequest
 from ringipam.integrations.docker.pools import Pool, block_wanted, named_pool, parse_pool_id, part_of
-from ringipam.lease import Lease
+from ringipam.lease import VIA, Lease
 from ringipam.server.routes import Asker
 
 TIMEOUT_MS = 30_000
@@ -22,8 +22,8 @@ TIMEOUT_MS = 30_000
 UNTAKEN_MAX = 32
 """Blocks that were chosen for networks, and given to none yet. Docker takes a block only if it overlaps no route of its
 host, keeps those that do, and asks again with the same words (`--subnet` missing): without a limit for ever."""
-VIA, POOL, ROLE = "ringipam.via", "ringipam.pool", "ringipam.role"
-"""Labels of the leases made here."""
+POOL, ROLE = "ringipam.pool", "ringipam.role"
+"""Labels of the leases made here, besides `VIA`."""
 DOCKER = "docker"
 GATEWAY, ENDPOINT, BLOCK = "gateway", "endpoint", "pool"
 """What a lease is for."""
@@ -80,7 +80,7 @@ class Driver:
         await self._free(holder, number)
 
     def taken(self, blocks: Sequence[str]) -> None:
-        """Networks have these blocks, by the ids of their holders."""
+        """Networks have these blocks, or nobody has them any more; by the ids of their holders."""
         self._untaken.difference_update(blocks)
 
     # ── addresses ────────────────────────────────────────────────────────────────────────────────
@@ -96,9 +96,18 @@ class Driver:
         labels = _labels(pool, ENDPOINT)
         if address is not None:
             return await self._claim(pool, address, labels)
-        avoid = tuple(gateway for subnet, gateway in self.gateways if subnet == pool.subnet)
-        verb = Allocate(ANONYMOUS, pool.subnet, TIMEOUT_MS, labels=labels, span=pool.issuable, avoid=avoid)
+        verb = Allocate(
+            ANONYMOUS, pool.subnet, TIMEOUT_MS, labels=labels, span=pool.issuable, avoid=self._gateways_of(pool)
+        )
         return (await self._leased(verb)).interface
+
+    def _gateways_of(self, pool: Pool) -> tuple[int, ...]:
+        """What the bridges of a pool have, be it leased or not.
+
+        After a start that is unknown until Docker was looked at, or for ever if it must not be; and the host with the
+        lease may be gone by then. So it counts as what is usual.
+        """
+        return tuple(gateway for subnet, gateway in self.gateways if subnet == pool.subnet) or (pool.gateway,)
 
     async def release_address(self, request: AddressReturn) -> None:
         """Free an address that was given to Docker from this pool; whatever else it may be stays as it is."""

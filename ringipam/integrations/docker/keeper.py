@@ -18,11 +18,11 @@ from ringipam.address import Cidr
 from ringipam.core.events import LeaseList, Leases, Release, Show
 from ringipam.errors import InUseError, NotFoundError, RingIpamError
 from ringipam.integrations.apiclient import ApiError
-from ringipam.integrations.docker.driver import BLOCK, DOCKER, GATEWAY, POOL, ROLE, VIA, Driver
+from ringipam.integrations.docker.driver import BLOCK, DOCKER, GATEWAY, POOL, ROLE, Driver
 from ringipam.integrations.docker.driver import Gateway as GatewayKey
 from ringipam.integrations.docker.engine import Engine, Network, Snapshot
 from ringipam.integrations.docker.pools import LOCAL, Pool
-from ringipam.lease import Lease
+from ringipam.lease import VIA, Lease
 from ringipam.server.routes import Asker
 
 LOOK_S = 60.0
@@ -126,6 +126,7 @@ class Keeper:
                 continue
             _log.info("freed %s, which no container or network of Docker has any more", lease.interface)
             await self._free(lease)
+            driver.taken([lease.id])
 
     async def _alone(self) -> bool:
         """Whether no other host is in the ring: only then does nobody else's bridge use a gateway that is leased here.

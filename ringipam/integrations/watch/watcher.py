@@ -147,7 +147,7 @@ class _Watch:
 
     async def _follow(self) -> None:
         """Until the engine is lost: raises why."""
-        self._place = f"{self._engine.path} {await self._engine.root()}"
+        self._place = await self._where()
         # Whatever was counted while nobody could be asked has been counted too long.
         self._ends_s.clear()
         self._present.clear()
@@ -164,6 +164,14 @@ class _Watch:
             for task in (self._listen, self._look_regularly, self._wait_for_graces):
                 nursery.start_soon(guarded, task)
         raise failures[0]
+
+    async def _where(self) -> str:
+        return f"{self._engine.path} {await self._engine.root()}"
+
+    async def _check_engine(self) -> None:
+        """Raises ApiError if it is another engine by now that answers: no stream of events need have ended by that."""
+        if await self._where() != self._place:
+            raise ApiError("another engine answers there now")
 
     async def _listen(self) -> None:
         try:
@@ -208,6 +216,7 @@ class _Watch:
     async def _look(self) -> None:
         """Catch up with what no event told."""
         states = await self._engine.containers()
+        await self._check_engine()
         self._present = {name: container for container in states for name in _names(container)}
         seen = self._sightings.of(self._place)
         held = {lease.id for lease in await self._leases(Leases())}
@@ -217,7 +226,7 @@ class _Watch:
             if states[container] in STOPPED and container not in self._ends_s:
                 self._begin_grace(container)
         for container in sorted((held & seen) - states.keys()):
-            if await self._engine.state(container) is None:  # else it came after the list
+            if await self._state(container) is None:  # else it came after the list
                 await self._bury(container)
         self._sightings.discard(self._place, seen - held)
 
@@ -242,12 +251,19 @@ class _Watch:
         leases = await self._leases_of(container)
         if not leases:
             return
-        state = await self._engine.state(container)
+        state = await self._state(container)
         for lease in leases:
             if self._ends_s.get(container, math.nan) != end_s:
                 return  # it was started, removed, or asked for, meanwhile
             if state is None or (state in STOPPED and lease.class_ == "container"):
                 await self._release(lease, f"is {state or 'gone'}")
+
+    async def _state(self, container: str) -> str | None:
+        """The state of a container, None if it is gone; raises ApiError, also if it is another engine that says so."""
+        state = await self._engine.state(container)
+        if state is None:
+            await self._check_engine()
+        return state
 
     async def _bury(self, container: str) -> None:
         """Release all that a container held that is gone for good; what fails is tried again at the next look."""
