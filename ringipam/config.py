@@ -21,6 +21,9 @@ IPV6_DIR = "ipv6"
 """Where in the data directory the state of a second range lies, that of `iprange6`."""
 NAME_PATTERN = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9_])?")
 SOCKET_VARIABLE = "RINGIPAM_SOCKET"
+SYSTEM_SOCKET = Path("/run/ringipam/ringipam.sock")
+"""With its own socket there a daemon is the one of this host."""
+SYSTEM_DATA = Path("/var/lib/ringipam")
 TIMEOUT_S = 30.0
 """How long an allocation, a claim or a prime may wait, unless told otherwise."""
 TIMEOUT_S_MAX = 3600.0
@@ -151,7 +154,7 @@ def _is_ipv6(host: str) -> bool:
 
 def default_data_dir() -> Path:
     if os.geteuid() == 0:
-        return Path("/var/lib/ringipam")
+        return SYSTEM_DATA
     return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "ringipam"
 
 
@@ -160,7 +163,7 @@ def default_socket() -> Path:
     if told := os.environ.get(SOCKET_VARIABLE):
         return Path(told)
     if os.geteuid() == 0:
-        return Path("/run/ringipam/ringipam.sock")
+        return SYSTEM_SOCKET
     return Path(os.environ.get("XDG_RUNTIME_DIR") or f"/tmp/ringipam-{os.geteuid()}") / "ringipam/ringipam.sock"
 
 
@@ -375,7 +378,13 @@ class Config:
 
     @property
     def cni_directory(self) -> Path:
-        return self.cni_dir if self.cni_dir is not None else self.data_dir / "cni"
+        """Where the CNI program leaves what it could not tell this daemon.
+
+        A program that was put in place without options asks at the usual socket and leaves things in the usual place,
+        wherever the daemon there has its data.
+        """
+        usual = SYSTEM_DATA if self.socket == SYSTEM_SOCKET else self.data_dir
+        return self.cni_dir if self.cni_dir is not None else usual / "cni"
 
     @property
     def has_credentials(self) -> bool:

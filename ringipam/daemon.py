@@ -60,10 +60,10 @@ async def _serve(config: Config, journal: Journal) -> None:
             _opened(config) as node,
             open_watcher(node, config.watched, config.data_dir) as watcher,
             _open_doors(config, node, watcher),
-            open_docker(node, config, config.universes),
+            open_docker(node, config, config.universes) as docker_notices,
             trio.open_nursery() as nursery,
         ):
-            node.notices.append(watcher.notices)
+            node.notices += [watcher.notices, docker_notices]
             await _greet(config, node, journal)
             notify("READY=1", await _state(node))
             nursery.start_soon(_tell_left_out, journal)

@@ -158,7 +158,7 @@ MUTANTS = (
         "design, durability",
         "A restarted peer has its leases, and their addresses are among the free ones.",
         ("exception", "NothingLeaks", "NoAddressLeasedTwice", "RisesFromEveryRecord"),
-        (Edit(State._fill_space, "self.space.remove(address, address + 1)", "pass"),),
+        (Edit(State._fill_space, "self.space.remove_all(leased)", "pass"),),
         shown=Shown(1),
     ),
     Mutant(

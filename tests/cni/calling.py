@@ -143,6 +143,7 @@ def machine_of(directory: Path, boot: str, proc: Path = PROC) -> Machine:
 async def a_host(directory: Path, boot: str = "boot-1", **more: Any) -> AsyncIterator[Host]:
     """A ring of one; its data stay in `directory`, so that it can be opened again, in another boot too."""
     settings = {"name": "host1", "listen": "127.0.0.1:0", "data_dir": directory / "data", "quarantine_s": 0.0, **more}
+    settings.setdefault("socket", settings["data_dir"] / "socket")  # at the usual one it would be this host's daemon
     config = Config(settings.pop("iprange", UNIVERSE), **settings)
     machine, turns = machine_of(directory, boot), Turns()
     async with open_dual_stack(config) if config.iprange6 else open_node(config) as node:

@@ -144,5 +144,7 @@ def test_launch_says_what_a_time_is(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_tombstones_are_beside_the_data_unless_told_otherwise(tmp_path: Path) -> None:
-    assert Config("10.0.0.0/8", data_dir=tmp_path).cni_directory == tmp_path / "cni"
+    assert Config("10.0.0.0/8", data_dir=tmp_path, socket=tmp_path / "s").cni_directory == tmp_path / "cni"
+    usual = Config("10.0.0.0/8", data_dir=tmp_path, socket=Path("/run/ringipam/ringipam.sock"))
+    assert usual.cni_directory == Path("/var/lib/ringipam/cni"), "where a program that was told nothing leaves things"
     assert Config("10.0.0.0/8", data_dir=tmp_path, cni_dir=tmp_path / "x").cni_directory == tmp_path / "x"

@@ -61,6 +61,7 @@ from ringipam.cli import main
 raise SystemExit(main())
 """
 PLUGIN = "/run/docker/plugins/ringipam.sock"
+USUAL = "/run/ringipam/ringipam.sock"
 IMAGE = "bb"
 PROGRAMS = ("dockerd", "docker", "busybox", "nsenter", "unshare", "ip")
 
@@ -134,6 +135,7 @@ class Host:
         self._pid = 0
         self._docker: subprocess.Popen[bytes] | None = None
         self.daemon: subprocess.Popen[bytes] | None = None
+        self._usual = False
 
     # ── power ────────────────────────────────────────────────────────────────────────────────────
 
@@ -243,18 +245,20 @@ class Host:
 
     @property
     def socket(self) -> Path:
-        return self.directory / "s"
+        return Path(f"/proc/{self._pid}/root{USUAL}") if self._usual else self.directory / "s"
 
     @property
     def log(self) -> str:
         return (self.directory / "ringipam.log").read_text()
 
     def start_ringipam(self, *, wait: bool = True, plugin: str | None = PLUGIN, more: str = "") -> None:
-        """With `--docker-plugin` unless `plugin` is None."""
+        """With `--docker-plugin` unless `plugin` is None: then with the usual `--socket`, as the daemon of the host."""
         peers = [f"192.168.78.{host.number}" for host in self.lab.hosts if host is not self]
         where = ("--listen", f"192.168.78.{self.number}:6783", "--insecure") if peers else ("--listen", "127.0.0.1:0")
         told = () if plugin is None else ("--docker-plugin", plugin)
-        self.daemon = self._launch("ringipam", self.socket, *where, *told, *peers, more=more)
+        self._usual = plugin is None
+        socket_path = Path(USUAL) if self._usual else self.socket
+        self.daemon = self._launch("ringipam", socket_path, *where, *told, *peers, more=more)
         if wait:
             until(f"ringipam answers: {self.log}", self.answers)
 
@@ -262,7 +266,8 @@ class Host:
         command = self._enter(
             *(sys.executable, "-c", QUICK + more + MAIN, "launch"),
             *("--iprange", self.lab.iprange, "--name", self.name, *self.options),
-            *("--data-dir", str(self.directory / name), "--socket", str(socket_path), *options),
+            *("--data-dir", str(self.directory / name), "--cni-dir", str(self.directory / f"{name}-cni")),
+            *("--socket", str(socket_path), *options),
             processes=False,
         )
         # entering a mount namespace changes the directory, from which the package is imported otherwise

@@ -60,6 +60,7 @@ class Api:
     networks: list[dict[str, Any]] = field(default_factory=lambda: [BUILT_IN, copy.deepcopy(NETWORK)])
     containers: list[dict[str, Any]] = field(default_factory=list)
     spoil: Callable[[str, bytes], bytes] = lambda target, answer: answer
+    engine: str = "V5GE:QKOD"
     gone: set[str] = field(default_factory=set)
     """Ids that are listed, and not there any more when they are asked for."""
 
@@ -68,6 +69,8 @@ class Api:
             shown: object = [{**network, "Containers": {}} for network in self.networks]
         elif target == "/containers/json":
             shown = self.containers
+        elif target == "/info":
+            shown = {"ID": self.engine}
         else:
             found = [network for network in self.networks if target == f"/networks/{network['Id']}"]
             if not found or found[0]["Id"] in self.gone:
@@ -223,7 +226,7 @@ class Host:
 async def hosting(directory: Path, **more: Any) -> AsyncIterator[Host]:
     directory.mkdir(exist_ok=True)
     async with open_node(config(directory, **more)) as node, playing(directory) as api:
-        keeper = Keeper(node, Engine(api.path), "ringipam")
+        keeper = Keeper(node, Engine(api.path), "ringipam", directory / "docker-engine")
         yield Host(node, api, Driver(node, [parse_subnet("10.32.0.0/12")], keeper.wake), keeper)
 
 
@@ -252,6 +255,39 @@ async def test_what_docker_has_forgotten_is_freed_and_what_it_has_is_kept(tmp_pa
         assert await host.held() == {"gateway:10.32.5.0/24", listed, stopped}
         assert {lost, named}.isdisjoint(lease.id for lease in await host.node.leases())
         assert len(await host.node.leases()) == 5
+
+
+@pytest.mark.usefixtures("no_grace")
+async def test_what_another_engine_does_not_know_is_kept(tmp_path: Path) -> None:
+    async with hosting(tmp_path) as host:
+        address = await host.give()
+        host.api.networks[1]["Containers"] = {"a": endpoint(f"{address}/24")}
+        await host.look()
+        ours, host.api.engine, host.api.networks = host.api.engine, "OTHER", [BUILT_IN]
+
+        await host.look()
+        await host.look()
+
+        assert address in await host.held()
+        assert "another engine" in host.keeper.stranger
+        host.api.engine = ours
+        await host.look()
+        assert host.keeper.stranger == ""
+        assert address not in await host.held(), "its own engine has forgotten it"
+
+
+@pytest.mark.usefixtures("no_grace")
+async def test_another_engine_is_taken_for_docker_when_nothing_is_held_for_the_one_before(tmp_path: Path) -> None:
+    async with hosting(tmp_path) as host:
+        await host.look()
+        host.api.engine = "OTHER"
+        await host.look()
+        lost = await host.give()
+
+        await host.look()
+
+        assert host.keeper.stranger == ""
+        assert lost not in await host.held()
 
 
 async def test_what_may_be_on_its_way_into_dockers_lists_is_not_freed(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from engines import until
+from watched_engines import until
 
 from ringipam import Client
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from engines import Docker, Podman, RealEngine, until
+from watched_engines import Docker, Podman, RealEngine, until
 
 from ringipam import Client
 

@@ -41,6 +41,8 @@ class Snapshot:
     networks: tuple[Network, ...]
     addresses: frozenset[Key]
     """Of endpoints and containers, and what networks keep for themselves besides."""
+    engine: str
+    """Which engine answered: what another one does not know, containers may be running with."""
 
 
 class Engine:
@@ -65,7 +67,8 @@ class Engine:
             addresses.update(_endpoint_addresses(network), _kept_addresses(network))
         for container in _objects(await self._get("/containers/json")):
             addresses.update(_container_addresses(container))
-        return Snapshot(tuple(networks), frozenset(addresses))
+        engine = _text(_object(await self._get("/info")), "ID")
+        return Snapshot(tuple(networks), frozenset(addresses), engine)
 
     async def _get(self, target: str) -> object:
         body = await self._api.get(target)

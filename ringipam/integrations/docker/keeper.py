@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 
 import trio
 
@@ -34,6 +35,8 @@ GRACE_S = 120.0
 """Longer than an address takes from this daemon to where Docker lists it: containers that start, networks with many
 addresses, requests that waited for other hosts."""
 HOLD_TIMEOUT_MS = 5_000
+HOLD_S = 10.0
+"""So often gateways are claimed anew, sooner than a freed address has rested: who leased one may be removed."""
 
 _log = logging.getLogger(__name__)
 
@@ -41,9 +44,11 @@ _log = logging.getLogger(__name__)
 class Keeper:
     """`run` looks every minute, and soon after `wake`."""
 
-    def __init__(self, asker: Asker, engine: Engine, name: str) -> None:
+    def __init__(self, asker: Asker, engine: Engine, name: str, engine_file: Path) -> None:
         self._asker = asker
         self._engine = engine
+        self._engine_file = engine_file
+        """Which engine's containers the leases are for."""
         self._names = (DRIVER, name)
         self._woken = trio.Event()
         self._missing: dict[str, float] = {}
@@ -52,6 +57,9 @@ class Keeper:
         self._concerned = False
         """Docker was there, or something is leased for it: a host without Docker has no problem."""
         self._disputed: set[str] = set()
+        self._held: dict[GatewayKey, Pool] = {}
+        self.stranger = ""
+        """What an operator must know if another engine answers than the one whose containers have the leases."""
 
     def wake(self) -> None:
         """A gateway was given back."""
@@ -62,9 +70,12 @@ class Keeper:
         while True:
             began = trio.current_time()
             looked = await self._try_look(driver)
-            with trio.move_on_at(began + (LOOK_S if looked else RETRY_S)):
-                await self._woken.wait()
-                await trio.sleep(SOON_S)
+            due = began + (LOOK_S if looked else RETRY_S)
+            while trio.current_time() < due and not self._woken.is_set():
+                with trio.move_on_at(min(due, trio.current_time() + HOLD_S)):
+                    await self._woken.wait()
+                    await trio.sleep(SOON_S)
+                await self._hold_again(driver)
             self._woken = trio.Event()
 
     async def _try_look(self, driver: Driver) -> bool:
@@ -96,12 +107,35 @@ class Keeper:
         self._concerned |= bool(leases)
         snapshot = await self._engine.snapshot()
         self._concerned = True
+        await self._recognise(snapshot, held=any(not _is_gateway(lease) for lease in leases))
         driver.taken([lease.id for lease in leases if _is_block(lease) and _known(lease, snapshot)])
-        unknown = [lease for lease in leases if not _known(lease, snapshot)]
+        unknown = [] if self.stranger else [lease for lease in leases if not _known(lease, snapshot)]
         await self._free_given_back(driver, given_back, unknown)
         await self._free_forgotten(driver, unknown)
         blocks = {_subnet(lease): (lease.id, lease.lease) for lease in leases if _is_block(lease)}
         await self._hold_gateways(driver, snapshot, blocks)
+
+    async def _recognise(self, snapshot: Snapshot, *, held: bool) -> None:
+        """Whether this is the engine whose containers have the leases.
+
+        A second dockerd, one on another data directory, or Podman under that name knows none of them, and they would
+        all be freed while they are in use.
+        """
+        try:
+            known = await trio.to_thread.run_sync(_read, self._engine_file)
+            if known in ("", snapshot.engine) or not held:
+                self.stranger = ""
+                if known != snapshot.engine:
+                    await trio.to_thread.run_sync(_replace, self._engine_file, snapshot.engine)
+                return
+        except OSError as error:
+            raise ApiError(f"{self._engine_file}: {error.strerror}") from None
+        if not self.stranger:
+            self.stranger = (
+                "Docker's API is answered by another engine than the one whose containers have addresses from here, and"
+                f" nothing of them is freed; if their engine is gone for good, remove {self._engine_file}"
+            )
+            _log.warning("%s", self.stranger)
 
     # ── freeing ──────────────────────────────────────────────────────────────────────────────────
 
@@ -149,10 +183,11 @@ class Keeper:
     async def _hold_gateways(self, driver: Driver, snapshot: Snapshot, blocks: Mapping[Cidr, tuple[str, str]]) -> None:
         """Claim the gateways of the networks here, so that they stay taken when the host that leased them goes."""
         held = dict(self._gateways(snapshot))
+        self._held = {key: Pool(LOCAL, key[0], block=blocks.get(key[0])) for key in held}
         disputed = set()
-        for (subnet, address), named in held.items():
+        for key, named in held.items():
             try:
-                await driver.hold_gateway(Pool(LOCAL, subnet, block=blocks.get(subnet)), address, HOLD_TIMEOUT_MS)
+                await driver.hold_gateway(self._held[key], key[1], HOLD_TIMEOUT_MS)
             except InUseError as error:
                 disputed.add(error.message)
                 if named and error.message not in self._disputed:
@@ -164,11 +199,27 @@ class Keeper:
         for key in [key for key, asked in driver.gateways.items() if key not in held and asked < old]:
             del driver.gateways[key]
 
+    async def _hold_again(self, driver: Driver) -> None:
+        for key, pool in self._held.items():
+            with suppress(RingIpamError):  # the next look tells
+                await driver.hold_gateway(pool, key[1], HOLD_TIMEOUT_MS)
+
     def _gateways(self, snapshot: Snapshot) -> Iterator[tuple[GatewayKey, bool]]:
         """Those of networks whose addresses come from here, and whether they were named, not chosen."""
         for network in snapshot.networks:
             if network.ipam in self._names:
                 yield from _gateways_of(network)
+
+
+def _read(file: Path) -> str:
+    return file.read_text(errors="replace").strip() if file.exists() else ""
+
+
+def _replace(file: Path, text: str) -> None:
+    """At once and whole; an older one that comes back with the power is told by its engine from a newer one."""
+    fresh = file.with_name(f".{file.name}")
+    fresh.write_text(f"{text}\n")
+    fresh.replace(file)
 
 
 DRIVER = "ringipam"

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
 import trio
 
 from ringipam.address import Cidr
-from ringipam.config import Config
+from ringipam.config import SYSTEM_SOCKET, Config
 from ringipam.errors import StoreError
 from ringipam.integrations.docker.driver import Driver
 from ringipam.integrations.docker.engine import Engine
@@ -23,17 +23,20 @@ from ringipam.server.routes import Asker
 
 SOCKET = Path("/run/docker/plugins/ringipam.sock")
 """Docker looks there for a driver of that name."""
-SYSTEM_SOCKET = Path("/run/ringipam/ringipam.sock")
-"""With its own socket there a daemon is the one of this host."""
 NONE = Path("none")
 DRAIN_S = 1.0
+Notices = Callable[[], list[str]]
+ENGINE_FILE = "docker-engine"
+"""In the data directory: which engine's containers have addresses from here."""
 
 _log = logging.getLogger(__name__)
 
 
 @asynccontextmanager
-async def open_docker(asker: Asker, config: Config, ranges: Sequence[Cidr]) -> AsyncIterator[None]:
-    """Serves Docker inside the `async with` block, where the configuration wants it or this host seems to have it.
+async def open_docker(asker: Asker, config: Config, ranges: Sequence[Cidr]) -> AsyncIterator[Notices]:
+    """Serves Docker inside the `async with` block, where the configuration wants it or this is the daemon of the host.
+
+    What it gives tells what an operator should know just now.
 
     Raises StoreError if the socket that was asked for cannot be opened.
     """
@@ -47,16 +50,16 @@ async def open_docker(asker: Asker, config: Config, ranges: Sequence[Cidr]) -> A
             _log.info("Docker is not served: %s", error.message)
             listeners = []
         if not listeners:
-            yield
+            yield list
             return
-        keeper = Keeper(asker, Engine(config.docker_api), path.stem)
+        keeper = Keeper(asker, Engine(config.docker_api), path.stem, config.data_dir / ENGINE_FILE)
         driver = Driver(asker, ranges, keeper.wake)
         server = Server()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(server.serve, [Door(listener, Plugin(driver).handle) for listener in listeners])
             if config.docker_api != NONE:
                 nursery.start_soon(keeper.run, driver)
-            yield
+            yield lambda: [keeper.stranger] if keeper.stranger else []
             await server.drain(DRAIN_S)
             nursery.cancel_scope.cancel()
 
