@@ -49,7 +49,7 @@ def add_commands(commands: Commands[argparse.ArgumentParser]) -> None:
         ("--cert", "FILE", "this host's certificate"),
         ("--key", "FILE", "its private key"),
         ("--log-format", "FORMAT", "of the lines on standard error: text, or json for an object a line"),
-        ("--cni-dir", "DIR", "where the CNI program leaves releases for later (cni in --data-dir, or in the usual one)"),
+        ("--cni-dir", "DIR", "where the CNI program leaves releases for later (cni in --data-dir)"),
         ("--config", "FILE", "settings in TOML under the names of these options; options given here come first"),
     ):
         parser.add_argument(flag, metavar=metavar, help=text)
