@@ -25,8 +25,9 @@ launch: env      ## one node on the embedded store, state in .state/
 	@echo "in another shell:  export RINGIPAM_SOCKET=$(STATE)/ringipam.sock  &&  $(VENV)/bin/ringipam allocate c1"
 	$(VENV)/bin/ringipam launch --iprange $(IPRANGE) --data-dir $(STATE)/data --socket $(STATE)/ringipam.sock
 
-test: lint       ## style, types, storeys and every test, on all cores: many of them wait for others to die
-	$(PY) -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
+# one more than there are cores, as some workers wait: for engines to start, for grace to pass, for the dead to be noticed
+test: lint       ## style, types, storeys and every test
+	$(PY) -m pytest --numprocesses $$(($$(nproc) + 1)) --dist loadfile --no-loadscope-reorder
 
 lint: env        ## ruff, mypy and the import contracts
 	$(VENV)/bin/ruff check .

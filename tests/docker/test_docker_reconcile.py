@@ -257,6 +257,30 @@ async def test_what_docker_has_forgotten_is_freed_and_what_it_has_is_kept(tmp_pa
         assert len(await host.node.leases()) == 5
 
 
+async def test_a_gateway_that_was_given_back_is_not_claimed_again_before_the_next_look(tmp_path: Path) -> None:
+    async with hosting(tmp_path) as host:
+        await host.gateway()
+        await host.look()
+        (gateway,) = await host.node.lookup("gateway:10.32.5.0/24")
+        await host.driver.release_address(AddressReturn(NET, str(gateway.address)))
+        await host.node.release(gateway.id)
+
+        await host.keeper._hold_again(host.driver)
+
+        assert await host.held() == set()
+
+
+async def test_a_gateway_is_claimed_again_between_two_looks_when_its_holder_has_let_go(tmp_path: Path) -> None:
+    async with hosting(tmp_path) as host:
+        await host.gateway()
+        await host.look()
+        await host.node.release("gateway:10.32.5.0/24")
+
+        await host.keeper._hold_again(host.driver)
+
+        assert await host.held() == {"gateway:10.32.5.0/24"}
+
+
 @pytest.mark.usefixtures("no_grace")
 async def test_what_another_engine_does_not_know_is_kept(tmp_path: Path) -> None:
     async with hosting(tmp_path) as host:

@@ -200,9 +200,11 @@ class Keeper:
             del driver.gateways[key]
 
     async def _hold_again(self, driver: Driver) -> None:
+        """Those of the last look that Docker has not given back since."""
         for key, pool in self._held.items():
-            with suppress(RingIpamError):  # the next look tells
-                await driver.hold_gateway(pool, key[1], HOLD_TIMEOUT_MS)
+            if key in driver.gateways and key not in driver.returned:
+                with suppress(RingIpamError):  # the next look tells
+                    await driver.hold_gateway(pool, key[1], HOLD_TIMEOUT_MS)
 
     def _gateways(self, snapshot: Snapshot) -> Iterator[tuple[GatewayKey, bool]]:
         """Those of networks whose addresses come from here, and whether they were named, not chosen."""
