@@ -60,7 +60,7 @@ class Api:
     networks: list[dict[str, Any]] = field(default_factory=lambda: [BUILT_IN, copy.deepcopy(NETWORK)])
     containers: list[dict[str, Any]] = field(default_factory=list)
     spoil: Callable[[str, bytes], bytes] = lambda target, answer: answer
-    engine: str = "V5GE:QKOD"
+    engine: str = "/var/lib/docker"
     gone: set[str] = field(default_factory=set)
     """Ids that are listed, and not there any more when they are asked for."""
 
@@ -70,7 +70,7 @@ class Api:
         elif target == "/containers/json":
             shown = self.containers
         elif target == "/info":
-            shown = {"ID": self.engine}
+            shown = {"DockerRootDir": self.engine}
         else:
             found = [network for network in self.networks if target == f"/networks/{network['Id']}"]
             if not found or found[0]["Id"] in self.gone:
@@ -287,7 +287,7 @@ async def test_what_another_engine_does_not_know_is_kept(tmp_path: Path) -> None
         address = await host.give()
         host.api.networks[1]["Containers"] = {"a": endpoint(f"{address}/24")}
         await host.look()
-        ours, host.api.engine, host.api.networks = host.api.engine, "OTHER", [BUILT_IN]
+        ours, host.api.engine, host.api.networks = host.api.engine, "/srv/docker", [BUILT_IN]
 
         await host.look()
         await host.look()
@@ -304,7 +304,7 @@ async def test_what_another_engine_does_not_know_is_kept(tmp_path: Path) -> None
 async def test_another_engine_is_taken_for_docker_when_nothing_is_held_for_the_one_before(tmp_path: Path) -> None:
     async with hosting(tmp_path) as host:
         await host.look()
-        host.api.engine = "OTHER"
+        host.api.engine = "/srv/docker"
         await host.look()
         lost = await host.give()
 

@@ -42,7 +42,7 @@ class Snapshot:
     addresses: frozenset[Key]
     """Of endpoints and containers, and what networks keep for themselves besides."""
     engine: str
-    """Which engine answered: what another one does not know, containers may be running with."""
+    """Which engine answered, by its data directory: what another one does not know, containers may be running with."""
 
 
 class Engine:
@@ -67,7 +67,8 @@ class Engine:
             addresses.update(_endpoint_addresses(network), _kept_addresses(network))
         for container in _objects(await self._get("/containers/json")):
             addresses.update(_container_addresses(container))
-        engine = _text(_object(await self._get("/info")), "ID")
+        # Not its ID: that is kept below /etc, lost where that is volatile, and made up anew each time by Podman.
+        engine = _text(_object(await self._get("/info")), "DockerRootDir")
         return Snapshot(tuple(networks), frozenset(addresses), engine)
 
     async def _get(self, target: str) -> object:
