@@ -25,7 +25,7 @@ from ringipam.errors import NoSpaceError
 from ringipam.integrations.apiclient import ApiError
 from ringipam.integrations.docker import keeper as keeper_module
 from ringipam.integrations.docker.driver import UNTAKEN_MAX, Driver
-from ringipam.integrations.docker.engine import Engine
+from ringipam.integrations.docker.engine import Engine, Snapshot
 from ringipam.integrations.docker.keeper import Keeper
 from ringipam.integrations.docker.messages import AddressRequest, AddressReturn, PoolRequest
 
@@ -266,6 +266,25 @@ async def test_a_gateway_that_was_given_back_is_not_claimed_again_before_the_nex
         await host.node.release(gateway.id)
 
         await host.keeper._hold_again(host.driver)
+
+        assert await host.held() == set()
+
+
+async def test_a_gateway_that_is_given_back_during_a_look_is_not_claimed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with hosting(tmp_path) as host:
+        await host.gateway()
+        engine = host.keeper._engine
+        seen = await engine.snapshot()
+
+        async def late() -> Snapshot:
+            await host.driver.release_address(AddressReturn(NET, "10.32.5.1"))
+            await host.node.release("gateway:10.32.5.0/24")
+            return seen
+
+        monkeypatch.setattr(engine, "snapshot", late)
+        await host.look()
 
         assert await host.held() == set()
 

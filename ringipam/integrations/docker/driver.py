@@ -141,6 +141,7 @@ class Driver:
     # ── gateways ─────────────────────────────────────────────────────────────────────────────────
 
     async def _request_gateway(self, pool: Pool, address: int) -> str:
+        self.returned.discard((pool.subnet, address))
         await self.hold_gateway(pool, address, TIMEOUT_MS)
         return f"{pool.subnet.text(address)}/{pool.subnet.prefix_len}"
 
@@ -151,7 +152,6 @@ class Driver:
         find it leased under that very id, use it as well.
         """
         key = (pool.subnet, address)
-        self.returned.discard(key)
         self.gateways[key] = trio.current_time()
         verb = ClaimAddress(
             *(pool.gateway_holder, pool.subnet.family, address, pool.subnet.prefix_len, timeout_ms),
@@ -162,11 +162,12 @@ class Driver:
         except InUseError as error:
             if _holder(error) == pool.gateway_holder:
                 return False
-            del self.gateways[key]
+            self.gateways.pop(key, None)
             shown = pool.subnet.text(address)
             refused = _in_use(f"the gateway {shown} of {pool.subnet}", shown, error)
             raise InUseError(f"{refused.message}: name another with --gateway", **refused.details) from None
-        self.gateways[key] = trio.current_time()
+        if key in self.gateways:  # else Docker gave it back meanwhile
+            self.gateways[key] = trio.current_time()
         return True
 
     async def _release_gateway(self, pool: Pool, address: int, lease: Lease) -> None:
@@ -177,11 +178,11 @@ class Driver:
         its subnet is taken, and gives it back.
         """
         key = (pool.subnet, address)
+        self.returned.add(key)
         if pool.block is not None:
             self.gateways.pop(key, None)
             await self._free(lease.id, lease.lease)
             return
-        self.returned.add(key)
         self._wake()
 
     # ── asking ───────────────────────────────────────────────────────────────────────────────────

@@ -186,6 +186,8 @@ class Keeper:
         self._held = {key: Pool(LOCAL, key[0], block=blocks.get(key[0])) for key in held}
         disputed = set()
         for key, named in held.items():
+            if key in driver.returned:
+                continue  # since Docker was asked
             try:
                 await driver.hold_gateway(self._held[key], key[1], HOLD_TIMEOUT_MS)
             except InUseError as error:
