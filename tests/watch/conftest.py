@@ -21,7 +21,7 @@ def clock() -> trio.testing.MockClock:
 
     A test has to take it itself: pytest-trio looks for a clock among a test's own arguments.
     """
-    return trio.testing.MockClock(autojump_threshold=0.001)
+    return trio.testing.MockClock(autojump_threshold=0.01)
 
 
 @pytest.fixture
