@@ -322,10 +322,8 @@ class Allocator:
         return None
 
     def _claimed(self, verb: ClaimAddress, subnet: Cidr) -> Leased:
-        return Leased(
-            self._issue(verb.id, verb.family, verb.address, subnet, verb.class_, verb.labels),
-            new=True,
-        )
+        lease = self._issue(verb.id, verb.family, verb.address, subnet, verb.class_, verb.labels)
+        return Leased(lease, new=True)
 
     # ── release ──────────────────────────────────────────────────────────────────────────────────
 

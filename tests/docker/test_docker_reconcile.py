@@ -270,6 +270,18 @@ async def test_a_gateway_that_was_given_back_is_not_claimed_again_before_the_nex
         assert await host.held() == set()
 
 
+async def test_a_gateway_that_another_host_leases_is_not_taken_over_for_a_network_that_is_gone(tmp_path: Path) -> None:
+    async with hosting(tmp_path) as host:
+        await host.gateway()
+        await host.look()
+        await host.node.release("gateway:10.32.5.0/24")  # as if it were another host's, which lets go of it
+
+        await host.driver.release_address(AddressReturn(NET, "10.32.5.1"))
+        await host.keeper._hold_again(host.driver)
+
+        assert await host.held() == set()
+
+
 async def test_a_gateway_that_is_given_back_during_a_look_is_not_claimed_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

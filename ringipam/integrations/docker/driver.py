@@ -113,6 +113,8 @@ class Driver:
         """Free an address that was given to Docker from this pool; whatever else it may be stays as it is."""
         pool = parse_pool_id(request.pool_id)
         family, address = parse_address(request.address)
+        if family == pool.subnet.family and (pool.subnet, address) in self.gateways:
+            self.returned.add((pool.subnet, address))  # also one that is leased by another host
         for lease in await self._leases(pool.subnet.text(address) if family == pool.subnet.family else request.address):
             if lease.labels.get(VIA) == DOCKER and lease.labels.get(POOL) == str(pool):
                 await self._free(lease.id, lease.lease)
@@ -178,7 +180,7 @@ class Driver:
         its subnet is taken, and gives it back.
         """
         key = (pool.subnet, address)
-        self.returned.add(key)
+        self.returned.add(key)  # this process may not know it as a gateway yet
         if pool.block is not None:
             self.gateways.pop(key, None)
             await self._free(lease.id, lease.lease)
