@@ -30,7 +30,7 @@ class Lease:
     """One address held under one identifier. Immutable; a change makes a new lease."""
 
     lease: str
-    """Unique for ever; naming it in a release makes a retry harmless (safety.md S22)."""
+    """Unique for ever, and in the order of issue; naming it in a release makes a retry harmless (safety.md S22)."""
     id: str
     """The caller's name for the holder."""
     address: Address

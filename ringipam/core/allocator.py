@@ -193,7 +193,7 @@ class Allocator:
         state = self._state
         shown = to_address(family, address)
         lease = Lease(
-            lease=state.rng.token(16),
+            lease=state.rng.number(state.now),
             id=str(shown) if holder == ANONYMOUS else holder,
             address=shown,
             prefix_len=subnet.prefix_len,

@@ -48,6 +48,16 @@ class Outbox:
         return tuple(change for persist in waiting for change in persist.changes)
 
     @property
+    def wanted(self) -> bool:
+        """Whether `commit` would give changes once what is visible has been carried out."""
+        return not self._committing and any(isinstance(effect, Persist) for effect in self._queue)
+
+    @property
+    def alone(self) -> bool:
+        """Whether the next commit is of one step only."""
+        return sum(isinstance(effect, Persist) for effect in self._queue) == 1
+
+    @property
     def committing(self) -> bool:
         return self._committing > 0
 

@@ -8,18 +8,26 @@ from typing import TypeVar
 T = TypeVar("T")
 
 _MASK = (1 << 64) - 1
+_GAMMA = 0x9E3779B97F4A7C15
+_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+"""Crockford's base 32: five bits a character, in the order of ASCII."""
+_PAIRS = tuple(high + low for high in _ALPHABET for low in _ALPHABET)
+_NUMBER_BITS = range(70, -1, -10)
+_CHANCE_BITS = 35
+_DRAWS = 16
 
 
 class Rng:
     """SplitMix64 (Steele, Lea and Flood, 2014): small, fast, and its output is fixed for ever."""
 
-    __slots__ = ("_state",)
+    __slots__ = ("_last", "_state")
 
     def __init__(self, seed: int) -> None:
         self._state = seed & _MASK
+        self._last = 0
 
     def bits64(self) -> int:
-        self._state = (self._state + 0x9E3779B97F4A7C15) & _MASK
+        self._state = (self._state + _GAMMA) & _MASK
         z = self._state
         z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
         z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & _MASK
@@ -61,5 +69,16 @@ class Rng:
 
     def token(self, length: int) -> str:
         """`length` characters of Crockford's base 32, five random bits each."""
-        alphabet = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-        return "".join(alphabet[self.bits64() >> 59] for _ in range(length))
+        return "".join(_ALPHABET[self.bits64() >> 59] for _ in range(length))
+
+    def number(self, now: int) -> str:
+        """16 characters that are unique for ever: the milliseconds since 1970, then chance. None twice from one `Rng`.
+
+        Each is greater than the one before, so that what is numbered by them is written side by side; a ULID does the
+        same with 26 characters.
+        """
+        drawn = self.bits64() >> (64 - _CHANCE_BITS)
+        # Takes as much of the sequence as 16 drawn characters did: seeds on record go on meaning the same runs.
+        self._state = (self._state + (_DRAWS - 1) * _GAMMA) & _MASK
+        self._last = number = max(now << _CHANCE_BITS | drawn, self._last + 1)
+        return "".join([_PAIRS[number >> shift & 1023] for shift in _NUMBER_BITS])

@@ -58,6 +58,13 @@ class Disk:
 
         self._writer.submit(changes, finished)
 
+    def commit_here(self, changes: tuple[Change, ...]) -> bool:
+        """Commit in trio's thread, if that is likely to be quick; whether it did. Raises StoreError."""
+        if not self._writer.commit_here(changes):
+            return False
+        self._committed(changes)
+        return True
+
     async def commit(self, changes: tuple[Change, ...]) -> None:
         """Returns when the changes are durable; raises StoreError."""
         await self._run(lambda: self._store.commit(changes))

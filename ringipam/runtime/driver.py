@@ -37,11 +37,20 @@ from ringipam.runtime.ratelimit import Log as LogTo
 Outcome = Leased | LeaseList | dict[str, object] | None
 """An answer that is not an error."""
 
-Submit = Callable[[tuple[Change, ...], Callable[[StoreError | None], None]], None]
-"""Begins a commit; what is handed in with it is called in trio's thread when it is over."""
-
 logger = logging.getLogger("ringipam")
 LEVELS = logging.getLevelNamesMapping()
+
+
+class Committer(Protocol):
+    """What the driver needs of a `Disk`."""
+
+    def submit(self, changes: tuple[Change, ...], done: Callable[[StoreError | None], None]) -> None:
+        """Begin a commit; `done` is called in trio's thread when it is over."""
+        ...
+
+    def commit_here(self, changes: tuple[Change, ...]) -> bool:
+        """Commit before this returns, if that is likely to be quick; whether it did. Raises StoreError."""
+        ...
 
 
 class Carrier(Protocol):
@@ -72,14 +81,14 @@ class Driver:
     def __init__(
         self,
         peer: Peer,
-        submit: Submit,
+        disk: Committer,
         clock: Clock,
         carrier: Carrier,
         numbers: Iterator[int],
         log: LogTo = logger,
     ) -> None:
         self._peer = peer
-        self._submit = submit
+        self._disk = disk
         self._clock = clock
         self._carrier = carrier
         self._numbers = numbers
@@ -89,6 +98,8 @@ class Driver:
         self._alarm = trio.CancelScope()
         self._alarm_ms: int | None = None
         self._closing = False
+        self._led = False
+        """Somebody who asks is about to begin a commit for all who ask now."""
         self._quiet = trio.Event()
         self.failure: StoreError | None = None
         """Why this life is over: memory may be ahead of the disk, nothing of it may be used any more."""
@@ -97,20 +108,13 @@ class Driver:
         self._over = trio.Event()
 
     def start(self) -> None:
-        self._take(self._peer.start(self._clock.now()))
+        self._outbox.push(self._peer.start(self._clock.now()))
+        self._advance()
 
     def happened(self, event: Event) -> None:
         """Let the peer know, and carry out what it wants; raises PeerError if it refuses what another peer sent."""
-        if self._deaf:
-            return
-        try:
-            effects = self._peer.step(event, self._clock.now())
-        except PeerError:
-            raise
-        except Exception as error:
-            self._broken(error)
-        else:
-            self._take(effects)
+        self._step(event)
+        self._advance()
 
     async def ask(self, verb: Verb) -> Outcome:
         """The answer, once it is durable; raises the RingIpamError that it is.
@@ -123,15 +127,31 @@ class Driver:
             raise StoreError(self.failure.message)
         number = next(self._numbers)
         question = self._questions[number] = _Question()
-        self.happened(Asked(number, verb))
-        if question.answered:
-            await trio.lowlevel.cancel_shielded_checkpoint()
+        self._step(Asked(number, verb))
+        if self._outbox.wanted and not self._led:
+            await self._lead()
         else:
+            self._advance()
+            if question.answered:
+                await trio.lowlevel.cancel_shielded_checkpoint()
+        if not question.answered:
             question.task = trio.lowlevel.current_task()
             await trio.lowlevel.wait_task_rescheduled(lambda _: self._withdraw(number))
         if isinstance(question.answer, RingIpamError):
             raise question.answer
         return question.answer
+
+    async def _lead(self) -> None:
+        """Begin a commit for all who ask now: everybody who is ready has a turn before it begins.
+
+        Who turns out to be alone has it done here and now, if the disk is quick: handing it to a thread and learning of
+        its end would take as long again, and whatever others might want meanwhile would wait for this commit anyway.
+        """
+        self._led = True
+        await trio.lowlevel.cancel_shielded_checkpoint()
+        self._led = False
+        self._advance(here=self._outbox.alone)
+        self._quiet.set()
 
     async def keep_time(self) -> None:
         """Wake the peer at its deadlines, as long as it takes events."""
@@ -158,31 +178,51 @@ class Driver:
         """Take no more events, let what is decided become durable and be answered; refuse the rest."""
         self._closing = True
         with trio.CancelScope(shield=True):
-            while self._outbox.committing and self.failure is None:
+            while (self._outbox.committing or self._led) and self.failure is None:
                 self._quiet = trio.Event()
                 await self._quiet.wait()
         self._refuse_all(NotReadyError("the node is shutting down"))
 
     # ── effects ──────────────────────────────────────────────────────────────────────────────────
 
-    def _take(self, effects: list[Effect]) -> None:
+    def _step(self, event: Event) -> None:
+        if self._deaf:
+            return
+        try:
+            effects = self._peer.step(event, self._clock.now())
+        except PeerError:
+            raise
+        except Exception as error:
+            self._broken(error)
+            return
         for effect in effects:
             if isinstance(effect, Reply) and effect.request in self._questions:
                 self._questions[effect.request].decided = True
         self._outbox.push(effects)
-        self._advance()
 
-    def _advance(self) -> None:
-        """Show what may be seen and begin the next commit, if one is wanted and none is under way."""
+    def _advance(self, *, here: bool = False) -> None:
+        """Show what may be seen and begin the next commit, if one is wanted and none is under way.
+
+        With `here` it is over when this returns, if the disk thinks it can be quick.
+        """
         try:
-            for effect in self._outbox.visible():
-                self._carry_out(effect)
-            changes = self._outbox.commit()
-            if changes:
-                self._submit(changes, self._committed)
-            self._set_alarm()
+            self._show()
+            changes = () if self._led else self._outbox.commit()
+            if changes and here and self._disk.commit_here(changes):
+                self._outbox.committed()
+                self._show()
+            elif changes:
+                self._disk.submit(changes, self._committed)
+            if not (self._led or self._outbox.committing):  # else what the peer does at a deadline would be seen after that only
+                self._set_alarm()
+        except StoreError as error:
+            self._fail(error)
         except Exception as error:
             self._broken(error)
+
+    def _show(self) -> None:
+        for effect in self._outbox.visible():
+            self._carry_out(effect)
 
     def _carry_out(self, effect: Visible) -> None:
         match effect:

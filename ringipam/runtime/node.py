@@ -171,7 +171,7 @@ class Node(Verbs):
         """
         peer = Peer(self._part(stored), stored, Rng(self._outside.random_bits(64)), self._clock.now())
         transport = Transport(self._listeners, lambda: self._credentials.pair, self._limited)
-        driver = Driver(peer, self._disk.submit, self._clock, transport, self._numbers, self._log)
+        driver = Driver(peer, self._disk, self._clock, transport, self._numbers, self._log)
         async with trio.open_nursery() as nursery:
             await nursery.start(transport.run, driver.happened)
             nursery.start_soon(driver.keep_time)

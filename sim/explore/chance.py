@@ -40,6 +40,9 @@ class Chance(Rng):
         self._drawn += 1
         return f"{self._place}-{self._drawn}"
 
+    def number(self, now: int) -> str:
+        return self.token(1)  # without the time, which makes no difference
+
     def fork(self) -> Chance:
         """Itself: a copy would draw the same numbers again."""
         return self
