@@ -57,10 +57,10 @@ class Lease:
             "id": self.id,
             "address": str(self.address),
             "prefix_len": self.prefix_len,
-            "subnet": str(self.subnet),
+            "subnet": network_text(self.subnet),
             "class": self.class_,
             "host": self.host,
-            "since": self.since.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "since": time_text(self.since),
             "labels": dict(self.labels),
         }
 
@@ -75,10 +75,10 @@ class Lease:
             id=str(data["id"]),
             address=ipaddress.ip_address(str(data["address"])),
             prefix_len=int(str(data["prefix_len"])),
-            subnet=ipaddress.ip_network(str(data["subnet"])),
+            subnet=_parse_network(str(data["subnet"])),
             class_=str(data["class"]),
             host=str(data["host"]),
-            since=datetime.strptime(str(data["since"]), "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC),
+            since=_parse_time(str(data["since"])),
             labels={str(key): str(value) for key, value in labels.items()},
         )
 
@@ -88,6 +88,25 @@ def network(subnet: Cidr) -> Network:
     """The standard library's object for a subnet; cached, as building one costs more than an allocation."""
     kind = ipaddress.IPv4Network if subnet.family == 4 else ipaddress.IPv6Network
     return kind((subnet.start, subnet.prefix_len))
+
+
+_parse_network = lru_cache(maxsize=1024)(ipaddress.ip_network)
+
+
+@lru_cache(maxsize=64)
+def _parse_time(text: str) -> datetime:
+    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+
+
+@lru_cache(maxsize=1024)
+def network_text(subnet: Network) -> str:
+    return str(subnet)
+
+
+@lru_cache(maxsize=64)
+def time_text(at: datetime) -> str:
+    """RFC 3339, to the second, of a time that is in UTC; cached, as what is made in one second has one time."""
+    return at.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def check_id(holder: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from itertools import takewhile
+from itertools import dropwhile, takewhile
 
 from ringipam.core.durable import Change
 from ringipam.core.events import Close, Dial, Effect, Log, Persist, Rebuild, Reply, Send
@@ -51,6 +51,12 @@ class Outbox:
     def wanted(self) -> bool:
         """Whether `commit` would give changes once what is visible has been carried out."""
         return not self._committing and any(isinstance(effect, Persist) for effect in self._queue)
+
+    @property
+    def awaited(self) -> int | None:
+        """The request whose answer waits for the next commit; of several the first."""
+        held = dropwhile(lambda effect: not isinstance(effect, Persist), self._queue)
+        return next((effect.request for effect in held if isinstance(effect, Reply)), None)
 
     @property
     def alone(self) -> bool:

@@ -61,6 +61,18 @@ class Intervals:
 
     def discard(self, start: int, end: int) -> None:
         """Take `[start, end)` out; nothing happens to what is not in."""
+        index = self._ends.bisect_right(start)
+        if index and start < end:
+            lower, upper = self._ends.peekitem(index - 1)
+            if upper >= end:  # it lies in one range, as nearly always
+                if lower < start:
+                    self._ends[lower] = start
+                else:
+                    del self._ends[lower]
+                if end < upper:
+                    self._ends[end] = upper
+                self._size -= end - start
+                return
         for touching in self._touching(start, end):
             self._drop(touching)
             self._put(touching.start, min(touching.end, start))
@@ -115,8 +127,13 @@ class Intervals:
 
     def first(self, lo: int, hi: int) -> int | None:
         """The lowest address of `[lo, hi)` that is in; O(log n)."""
-        for start in self._starts(lo, hi):
-            return max(start, lo)
+        index = self._ends.bisect_right(lo)
+        if index and self._ends.peekitem(index - 1)[1] > lo < hi:
+            return lo
+        if index < len(self._ends):
+            start: int = self._ends.peekitem(index)[0]
+            if start < hi:
+                return start
         return None
 
     def check(self) -> None:

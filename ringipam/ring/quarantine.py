@@ -38,6 +38,9 @@ class Rows:
         return bool(self.dropped or self.put)
 
 
+NO_ROWS = Rows((), ())
+
+
 class Quarantine:
     """Ranges at rest.
 
@@ -76,7 +79,7 @@ class Quarantine:
     def rest(self, start: int, end: int, until: int) -> Rows:
         """Let `[start, end)` rest until then, whatever rest there was before."""
         if start >= end:
-            return Rows((), ())
+            return NO_ROWS
         cut = self.cut(start, end)
         rested = Resting(start, end, until)
         self._put(rested)
@@ -84,6 +87,8 @@ class Quarantine:
 
     def cut(self, start: int, end: int) -> Rows:
         """Forget what rests in `[start, end)`; the ends of ranges that stick out of it stay."""
+        if not self._rows:
+            return NO_ROWS
         dropped: list[int] = []
         put: list[Resting] = []
         for resting in list(self._overlapping(start, end)):

@@ -7,11 +7,10 @@ from itertools import islice
 
 from ringipam.address import Range
 from ringipam.ring.intervals import Intervals, difference
-from ringipam.ring.quarantine import Quarantine, Resting, Rows
+from ringipam.ring.quarantine import NO_ROWS, Quarantine, Resting, Rows
 
 __all__ = ["Resting", "Rows", "Space"]
 
-UNCHANGED = Rows((), ())
 FRAGMENTS_MAX = 1_000
 """So many fragments are looked at for a block to grant: about 1 ms."""
 
@@ -48,7 +47,7 @@ class Space:
         self.free.add(start, end)
         for resting in self._quarantine.within(start, end):
             self.free.discard(resting.start, resting.end)
-        return UNCHANGED
+        return NO_ROWS
 
     def remove(self, start: int, end: int) -> Rows:
         """Have `[start, end)` no longer, because it was issued, granted or lost."""

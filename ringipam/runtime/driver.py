@@ -71,6 +71,13 @@ class _Question:
     answered: bool = False
     answer: Answer = None
 
+    def wake(self) -> bool:
+        """Let the task go on; False if it does not wait."""
+        task, self.task = self.task, None
+        if task is not None:
+            trio.lowlevel.reschedule(task)
+        return task is not None
+
 
 class Driver:
     """One life of a peer: from its state on disk to the first failed commit (safety.md S14).
@@ -134,9 +141,11 @@ class Driver:
             self._advance()
             if question.answered:
                 await trio.lowlevel.cancel_shielded_checkpoint()
-        if not question.answered:
+        while not question.answered:
             question.task = trio.lowlevel.current_task()
             await trio.lowlevel.wait_task_rescheduled(lambda _: self._withdraw(number))
+            if not question.answered:
+                await self._lead()
         if isinstance(question.answer, RingIpamError):
             raise question.answer
         return question.answer
@@ -248,8 +257,7 @@ class Driver:
             return
         question.answer = answer
         question.answered = True
-        if question.task is not None:
-            trio.lowlevel.reschedule(question.task)
+        question.wake()
 
     def _withdraw(self, request: int) -> trio.lowlevel.Abort:
         if self._questions[request].decided:
@@ -272,8 +280,14 @@ class Driver:
                 self._fail(error)
             else:
                 self._outbox.committed()
-                self._advance()
+                self._hand_on()
         self._quiet.set()
+
+    def _hand_on(self) -> None:
+        """After a commit: let one of those who wait for the next lead it, or begin it if it is not for anybody."""
+        waiting = self._questions.get(self._outbox.awaited or 0)
+        self._led = waiting is not None and waiting.wake()
+        self._advance()
 
     def _fail(self, failure: StoreError) -> None:
         self.failure = failure

@@ -34,6 +34,8 @@ CONNECTIONS_MAX = 1024
 """At each door: those who come over TCP keep nobody from the unix socket."""
 PLACE_CONNECTIONS_MAX = 64
 """From one place (ringipam.runtime.strangers), unless it is this host, where many programs share one."""
+LOOK_S = 1.0
+"""How often slow clients are looked for, at least; a deadline set anew by each request costs more than that."""
 NEAR = ("", "127.0.0.1", "::/64")
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -86,11 +88,20 @@ class Server:
         """Accept on every listening socket, each with its handler, until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._hangups.run)
+            nursery.start_soon(self._give_up_on_the_slow)
             with self._accepting:
                 async with trio.open_nursery() as accepting:
                     for door in doors:
                         accepting.start_soon(self._accept, door, nursery)
             await trio.sleep_forever()
+
+    async def _give_up_on_the_slow(self) -> None:
+        while True:
+            await trio.sleep(min(LOOK_S, self._idle_s / 4))
+            now = trio.current_time()
+            for connection in list(self._connections):
+                if now >= connection.due:
+                    connection.scope.cancel()
 
     async def drain(self, patience_s: float) -> None:
         """Accept nothing more, close what is idle, and let requests under way end within `patience_s`."""
@@ -177,6 +188,8 @@ class _Connection:
         self.sock = sock
         self.scope = trio.CancelScope()
         """Cancelled when the client is gone, so that a waiting handler learns of it (safety.md S18)."""
+        self.due = trio.current_time() + idle_s
+        """When the client has taken too long, on trio's clock; never while its request is handled."""
         self._handler = handler
         self._idle_s = idle_s
         self._parser = RequestParser()
@@ -207,7 +220,7 @@ class _Connection:
 
     async def _receive(self) -> bool:
         """Read until a request is complete or can never be; False if the client has closed."""
-        self.scope.deadline = trio.current_time() + self._idle_s
+        self.due = trio.current_time() + self._idle_s
         parser, sock = self._parser, self.sock
         if self._secured:  # what was received with the last request may wait inside of TLS
             await trio.lowlevel.checkpoint()
@@ -231,7 +244,7 @@ class _Connection:
 
     async def _answer(self, request: Request) -> bool:
         """False if the connection ends with this answer."""
-        self.scope.deadline = math.inf  # the handler has time-outs of its own
+        self.due = math.inf  # the handler has time-outs of its own
         self._handling = True
         response = await self._handler(request)
         self._handling = False
@@ -243,7 +256,7 @@ class _Connection:
         sent = self._send_some(data)
         if sent == len(data):
             return
-        self.scope.deadline = trio.current_time() + SEND_S
+        self.due = trio.current_time() + SEND_S
         rest = memoryview(data)[sent:]
         while rest:
             await trio.lowlevel.wait_writable(self.sock)

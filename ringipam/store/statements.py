@@ -32,7 +32,7 @@ from ringipam.core.durable import (
     Record,
     Suspensions,
 )
-from ringipam.lease import Lease
+from ringipam.lease import Lease, network_text, time_text
 from ringipam.messages import Standing
 from ringipam.ring.space import Rows
 from ringipam.store.checksum import SQL_NAME, row_sum
@@ -147,7 +147,8 @@ def _put_answered(change: PutAnswered, family: int) -> Iterator[Part]:
 
 def _put_conflict(change: PutConflict, family: int) -> Iterator[Part]:
     start, end, peers, since_ms, source = change.conflict
-    yield _put("conflicts", [(*_ends(family, start, end), json.dumps(peers), since_ms, source)])
+    row = (*_ends(family, start, end), json.dumps(peers), since_ms, source)
+    yield _PUT["conflicts"], [summed("conflicts", row)]
 
 
 def _drop_conflict(change: DropConflict, family: int) -> Iterator[Part]:
@@ -242,8 +243,14 @@ def standing_text(standing: Standing) -> str:
     return standing.name.lower()
 
 
+def summed(table: str, row: Row) -> Row:
+    """A row as it is written, with its checksum."""
+    return (*row, row_sum(table, row))
+
+
 def _put(table: str, rows: Iterable[Row]) -> Part:
-    return _PUT[table], [(*row, row_sum(table, row)) for row in rows]
+    """Rows of a table of `KEYS`, without their checksums: of several with one key only the last is written."""
+    return _PUT[table], list(rows)
 
 
 def _drop(table: str, values: Iterable[str | int]) -> Part:
@@ -264,9 +271,9 @@ def _lease_row(lease: Lease) -> Row:
         lease.id,
         str(lease.address),
         lease.prefix_len,
-        str(lease.subnet),
+        network_text(lease.subnet),
         lease.class_,
         lease.host,
-        lease.since.isoformat(timespec="seconds").replace("+00:00", "Z"),
+        time_text(lease.since),
         json.dumps(dict(lease.labels)) if lease.labels else "{}",
     )

@@ -12,7 +12,7 @@ from functools import cache
 from typing import TypeVar
 
 from ringipam.core.durable import Change
-from ringipam.store.statements import COLUMNS, DROPS, KEYS, PUTS, Row, statements
+from ringipam.store.statements import COLUMNS, DROPS, KEYS, PUTS, Row, statements, summed
 
 T = TypeVar("T")
 
@@ -55,7 +55,7 @@ class _Net:
             for some in _portions(dropped):
                 self._db.execute(_delete(table, len(some)), some)
             for some in _portions(put):
-                self._db.execute(_insert(table, len(some)), [value for row in some for value in row])
+                self._db.execute(_insert(table, len(some)), [value for row in some for value in summed(table, row)])
         self._tables.clear()
 
 
