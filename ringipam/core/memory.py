@@ -37,7 +37,7 @@ class Memory:
 
     def commit(self, changes: Sequence[Change], now: int) -> PutMeta | None:
         """What goes into the commit of these changes with them, if they count."""
-        if all([isinstance(change, UNCOUNTED) for change in changes]):
+        if all(isinstance(change, UNCOUNTED) for change in changes):
             return None
         self.number += 1
         leased = [change.lease.lease for change in changes if type(change) is PutLease]

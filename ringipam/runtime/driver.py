@@ -17,7 +17,6 @@ from ringipam.core.events import (
     Close,
     DeadlinePassed,
     Dial,
-    Effect,
     Event,
     Leased,
     LeaseList,
@@ -222,7 +221,9 @@ class Driver:
                 self._show()
             elif changes:
                 self._disk.submit(changes, self._committed)
-            if not (self._led or self._outbox.committing):  # else what the peer does at a deadline would be seen after that only
+            if not (
+                self._led or self._outbox.committing
+            ):  # else what the peer does at a deadline would be seen after that only
                 self._set_alarm()
         except StoreError as error:
             self._fail(error)

@@ -56,7 +56,7 @@ class Writer:
     def run(self, function: Callable[[], T], done: Callable[[T | StoreError], None]) -> None:
         """Call `function`, such as the store's `load` or `reopen`; `done` gets what it returned, or its error."""
         self._given += 1
-        self._jobs.put(partial(_carry_out, function, done))
+        self._jobs.put(partial(_carry_out, partial(self._counted, function), done))
 
     def stop(self) -> None:
         """Finish what was submitted and end the thread. Nothing may be submitted afterwards."""
@@ -66,6 +66,11 @@ class Writer:
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
             job()
+
+    def _counted(self, function: Callable[[], T]) -> T:
+        try:
+            return function()
+        finally:
             self._done += 1
 
     def _commit(self, changes: Sequence[Change]) -> None:

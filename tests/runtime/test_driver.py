@@ -67,12 +67,22 @@ class World:
     def __init__(self) -> None:
         self.script = Script()
         self.commits: list[tuple[Change, ...]] = []
+        self.quick = False
+        """The disk commits in trio's thread if it may."""
+        self.broken: StoreError | None = None
         self._done: list[Callable[[StoreError | None], None]] = []
         self.carried: list[object] = []
         self.clock = Clock()
-        self.driver = Driver(cast(Peer, self.script), self._submit, self.clock, self, count(1))
+        self.driver = Driver(cast(Peer, self.script), self, self.clock, self, count(1))
 
-    def _submit(self, changes: tuple[Change, ...], done: Callable[[StoreError | None], None]) -> None:
+    def commit_here(self, changes: tuple[Change, ...]) -> bool:
+        if self.quick:
+            self.commits.append(changes)
+            if self.broken:
+                raise self.broken
+        return self.quick
+
+    def submit(self, changes: tuple[Change, ...], done: Callable[[StoreError | None], None]) -> None:
         self.commits.append(changes)
         self._done.append(done)
 
@@ -147,19 +157,80 @@ async def test_an_answer_that_is_an_error_is_raised() -> None:
         await world.driver.ask(Show.STATUS)
 
 
-async def test_requests_share_the_commit_that_follows_the_one_under_way() -> None:
+async def test_all_who_ask_in_one_turn_share_a_commit() -> None:
     world = World()
     world.script.on_ask(FACT)
 
     async with asking(world, callers=5) as callers:
-        assert len(world.commits) == 1
-        world.disk()
-        await wait_all_tasks_blocked()
-        assert [caller.answer for caller in callers].count(STATUS) == 1
-        assert len(world.commits[1]) == 4
+        assert [len(changes) for changes in world.commits] == [5]
         world.disk()
 
     assert all(caller.answer == STATUS for caller in callers)
+
+
+async def test_requests_share_the_commit_that_follows_the_one_under_way() -> None:
+    world = World()
+    world.script.on_ask(FACT)
+
+    async with asking(world) as (first,), asking(world, callers=4) as others:
+        assert [len(changes) for changes in world.commits] == [1]
+        world.disk()
+        await wait_all_tasks_blocked()
+        assert first.answer == STATUS
+        assert not any(caller.answer for caller in others)
+        assert [len(changes) for changes in world.commits] == [1, 4]
+        world.disk()
+
+    assert all(caller.answer == STATUS for caller in others)
+
+
+async def test_a_lone_caller_has_its_commit_made_at_once_by_a_disk_that_is_quick() -> None:
+    world = World()
+    world.script.on_ask(FACT, Send(1, Refused("after it")))
+    world.quick = True
+
+    assert await world.driver.ask(Show.STATUS) == STATUS
+
+    assert (len(world.commits), world.carried) == (1, [("send", 1, Refused("after it"))])
+
+
+async def test_of_several_callers_none_makes_the_others_wait_for_a_commit_of_its_own() -> None:
+    world = World()
+    world.script.on_ask(FACT)
+    world.quick = True
+
+    async with asking(world, callers=2) as callers:
+        assert [len(changes) for changes in world.commits] == [2]
+        assert not any(caller.answer for caller in callers)
+        world.disk()
+
+    assert all(caller.answer == STATUS for caller in callers)
+
+
+async def test_what_a_peer_sends_is_never_committed_while_everybody_waits() -> None:
+    world = World()
+    world.script.answers[Received] = lambda _: [FACT]
+    world.quick = True
+
+    world.driver.happened(Received(1, Refused("no")))
+
+    world.disk()  # as it was handed over
+
+
+async def test_nobody_who_leads_a_commit_can_be_cancelled_out_of_it() -> None:
+    world = World()
+    world.script.on_ask(FACT)
+
+    async with trio.open_nursery() as nursery:
+        caller = Caller()
+        nursery.start_soon(caller.ask, world.driver)
+        while not world.script.seen:
+            await trio.lowlevel.checkpoint()
+        caller.scope.cancel()
+        await wait_all_tasks_blocked()
+        world.disk()
+
+    assert caller.answer == STATUS
 
 
 async def test_nothing_leaves_before_what_precedes_it_is_durable() -> None:
@@ -239,6 +310,18 @@ async def test_a_failed_commit_ends_everything_behind_it() -> None:
     assert world.driver.failure is not None
 
 
+async def test_a_commit_that_fails_at_once_ends_everything_behind_it_too() -> None:
+    world = World()
+    world.script.on_ask(FACT, Send(1, Refused("never seen")))
+    world.quick, world.broken = True, StoreError("no space left on device")
+
+    with pytest.raises(StoreError, match="no space left on device"):
+        await world.driver.ask(Show.STATUS)
+
+    assert world.carried == []
+    assert world.driver.failure is world.broken
+
+
 async def test_after_a_failed_commit_nothing_is_taken_in() -> None:
     world = World()
     world.script.on_ask(FACT)
@@ -290,12 +373,13 @@ async def test_at_the_end_what_is_decided_becomes_durable_and_the_rest_is_refuse
     world = World()
     world.script.on_ask(FACT)
 
-    async with asking(world, callers=2) as (first, second):
+    async with asking(world) as (first,), asking(world) as (second,):
         world.script.answers.clear()
         async with asking(world) as (waiting,), trio.open_nursery() as nursery:
             nursery.start_soon(world.driver.finish)
             await wait_all_tasks_blocked()
             world.disk()
+            await wait_all_tasks_blocked()
             world.disk()
 
     assert first.answer == second.answer == STATUS

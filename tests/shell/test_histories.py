@@ -37,6 +37,7 @@ MARKS = (
     "answered: NotReadyError",
     "answered: RequestTimeoutError",
     "answered: StoreError",
+    "committed at once",
     "garbage came over a connection",
     "killed after a commit was written",
     "killed before a commit was written",

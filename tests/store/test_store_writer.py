@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from functools import partial
+from itertools import count
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -13,7 +14,7 @@ import pytest
 from ringipam.core.durable import PutMeta, Stored
 from ringipam.errors import StoreError
 from ringipam.store.store import Store
-from ringipam.store.writer import Writer
+from ringipam.store.writer import QUICK_COMMITS, QUICK_S, Writer
 
 PATIENCE_S = 10
 
@@ -90,3 +91,70 @@ def test_stopping_finishes_what_was_submitted(store: Store) -> None:
 
     assert done == [None] * 20
     assert store.load().meta == {"boots": "19"}
+
+
+# ── commits in the thread that calls ──────────────────────────────────────────────────────────────
+
+
+def take(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Every commit from now on takes so long by the writer's clock."""
+    ticks = count()
+    monkeypatch.setattr("ringipam.store.writer.perf_counter", lambda: next(ticks) * seconds)
+
+
+def commit(writer: Writer, number: int) -> None:
+    """By the writer's thread; returns when it is over."""
+    over = threading.Event()
+    writer.submit([PutMeta("boots", str(number))], lambda _: over.set())
+    assert over.wait(PATIENCE_S)
+
+
+def test_a_disk_that_has_been_quick_commits_in_the_thread_that_calls(
+    store: Store, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take(monkeypatch, 0.0)
+    for number in range(QUICK_COMMITS):
+        assert not writer.commit_here([PutMeta("epoch", "7")]), "too little is known of the disk"
+        commit(writer, number)
+
+    assert writer.commit_here([PutMeta("epoch", "8")])
+
+    assert store.load().meta == {"boots": str(QUICK_COMMITS - 1), "epoch": "8"}
+
+
+def test_after_one_commit_that_took_long_nobody_but_the_writers_thread_waits(
+    writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take(monkeypatch, 0.0)
+    for number in range(QUICK_COMMITS):
+        commit(writer, number)
+    take(monkeypatch, 10 * QUICK_S)
+    assert writer.commit_here([PutMeta("epoch", "7")])
+
+    take(monkeypatch, 0.0)
+
+    assert not writer.commit_here([PutMeta("epoch", "8")])
+
+
+def test_nothing_is_committed_beside_a_job_under_way(writer: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
+    take(monkeypatch, 0.0)
+    for number in range(QUICK_COMMITS):
+        commit(writer, number)
+    go_on = threading.Event()
+
+    writer.run(lambda: go_on.wait(PATIENCE_S), lambda _: None)
+    try:
+        assert not writer.commit_here([PutMeta("epoch", "7")])
+    finally:
+        go_on.set()
+
+
+def test_a_commit_in_the_thread_that_calls_raises_what_went_wrong(
+    writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take(monkeypatch, 0.0)
+    for number in range(QUICK_COMMITS):
+        commit(writer, number)
+
+    with pytest.raises(StoreError):
+        writer.commit_here([PutMeta("peer", "\ud800")])
