@@ -10,9 +10,11 @@ rings and member lists are equal.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from statistics import median
 from time import perf_counter
 
@@ -58,6 +60,8 @@ from ringipam.ring.ring import Ring
 
 UNIVERSE = parse_cidr("10.32.0.0/12")
 TOKENS = 10_000
+RANGES = 10
+"""In a delta that a grant or a few make."""
 OWNERS = 100
 MEMBERS = 1_000
 CLUSTER = "0123456789abcdef"
@@ -252,7 +256,11 @@ def grant(count: int) -> list[Exchange]:
 
 
 def timed(name: str, prepare: Callable[[], Callable[[], object]]) -> Timing:
-    """The median time of what `prepare` returns, which is new each time."""
+    """The median time of what `prepare` returns, which is new each time.
+
+    The collector looks at what the join makes, and at nothing else, as in a daemon that has started.
+    """
+    gc.freeze()
     taken = []
     for _ in range(ROUNDS):
         action = prepare()
@@ -264,14 +272,18 @@ def timed(name: str, prepare: Callable[[], Callable[[], object]]) -> Timing:
 
 def timings() -> list[Timing]:
     rng = Rng(2)
-    held = sorted(tokens(TOKENS, rng).items())
-    whole = tuple(Ring.from_tokens(UNIVERSE.range, held).segments())
+    held, others = (sorted(tokens(TOKENS, rng).items()) for _ in range(2))
+    whole, other = (tuple(Ring.from_tokens(UNIVERSE.range, each).segments()) for each in (held, others))
 
-    def one() -> Callable[[], object]:
+    def delta(count: int) -> Callable[[], object]:
         ring = Ring.from_tokens(UNIVERSE.range, held)
-        start, end, claim = rng.pick(whole)
-        news = (Segment(start, end, claim._replace(version=claim.version + 1)),)
+        chosen = sorted(rng.shuffled(whole)[:count])
+        news = [Segment(start, end, claim._replace(version=claim.version + 1)) for start, end, claim in chosen]
         return lambda: ring.join(news)
+
+    def two() -> Callable[[], object]:
+        ring = Ring.from_tokens(UNIVERSE.range, held)
+        return lambda: ring.join(other)
 
     def every() -> Callable[[], object]:
         ring = Ring(UNIVERSE.range)
@@ -282,7 +294,9 @@ def timings() -> list[Timing]:
         return lambda: ring.join(whole)
 
     return [
-        timed(f"join one segment into {TOKENS} tokens", one),
+        timed(f"join one range into {TOKENS} tokens", partial(delta, 1)),
+        timed(f"join {RANGES} ranges into {TOKENS} tokens", partial(delta, RANGES)),
+        timed(f"join two rings of {TOKENS} tokens, all different", two),
         timed(f"join {TOKENS} segments into an empty ring", every),
         timed(f"join {TOKENS} segments that are no news", again),
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import signal
 from collections.abc import AsyncIterator
@@ -10,6 +11,7 @@ from contextlib import asynccontextmanager, suppress
 import trio
 
 from ringipam.config import IPV6_DIR, Config
+from ringipam.core.durable import Stored
 from ringipam.core.events import Show
 from ringipam.errors import RingIpamError
 from ringipam.integrations.cni.service import open_cni
@@ -18,12 +20,14 @@ from ringipam.integrations.watch.watcher import open_watcher
 from ringipam.journal import WINDOW_S, Journal, open_journal
 from ringipam.runtime.dualstack import DualStack, open_dual_stack
 from ringipam.runtime.node import Node, open_node
+from ringipam.runtime.outside import Outside
 from ringipam.runtime.rotation import LOOK_S, Rotated
 from ringipam.sdnotify import is_wanted, notify, watchdog_s
 from ringipam.server import access
 from ringipam.server.routes import Asker
 from ringipam.server.surface import open_surface
 from ringipam.store.directory import DATABASE
+from ringipam.store.store import Store
 from ringipam.version import release
 
 STATUS_S = 10.0
@@ -32,6 +36,17 @@ STATUS_S = 10.0
 Served = Node | DualStack
 
 logger = logging.getLogger("ringipam")
+
+
+class ThawingStore(Store):
+    """Whoever loads again has given up what was made of the load before, frozen or not: let the collector find it."""
+
+    def load(self) -> Stored:
+        gc.unfreeze()
+        return super().load()
+
+
+OUTSIDE = Outside(store_type=ThawingStore)
 
 
 def run(config: Config) -> int:
@@ -63,6 +78,7 @@ async def _serve(config: Config, journal: Journal) -> None:
             open_docker(node, config, config.universes) as docker_notices,
             trio.open_nursery() as nursery,
         ):
+            _collect_garbage_from_here_on()
             node.notices += [watcher.notices, docker_notices]
             await _greet(config, node, journal)
             notify("READY=1", await _state(node))
@@ -77,14 +93,20 @@ async def _serve(config: Config, journal: Journal) -> None:
             await node.close()  # while the API is open, so that whoever waits is told
 
 
+def _collect_garbage_from_here_on() -> None:
+    """Leave what is there out of it: to look through a hundred thousand leases keeps everybody waiting for 60 ms."""
+    gc.freeze()
+    gc.enable()
+
+
 @asynccontextmanager
 async def _opened(config: Config) -> AsyncIterator[Served]:
     """The node of the one range, or those of both."""
     if config.iprange6 is not None:
-        async with open_dual_stack(config) as both:
+        async with open_dual_stack(config, OUTSIDE) as both:
             yield both
         return
-    async with open_node(config) as node:
+    async with open_node(config, OUTSIDE) as node:
         if (config.data_dir / IPV6_DIR / DATABASE).exists():
             left = f"the IPv6 range in {config.data_dir / IPV6_DIR} is not served: start with --iprange6 for it"
             logger.warning("%s", left)

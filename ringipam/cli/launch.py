@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -85,9 +86,13 @@ def _launch(options: argparse.Namespace) -> int:
     except RequestError as error:
         print(f"ringipam: {' '.join(error.message.split())}", file=sys.stderr)
         return 2
-    from ringipam.daemon import run
+    gc.disable()  # what a start makes is there to stay; the daemon has the collector begin when it is ready
+    try:
+        from ringipam.daemon import run
 
-    return run(config)
+        return run(config)
+    finally:
+        gc.enable()
 
 
 def _config(settings: dict[str, object]) -> Config:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, MutableMapping
+from ipaddress import IPv4Address
 from itertools import islice
 
 from sortedcontainers import SortedDict
@@ -16,8 +17,8 @@ IPV6 = 1 << 128
 
 def _key(lease: Lease) -> int:
     """For IPv4 the very number that the address holds, so that it takes no memory."""
-    address = int(lease.address)
-    return address if lease.address.version == 4 else address + IPV6
+    address = lease.address
+    return int(address) if type(address) is IPv4Address else int(address) + IPV6
 
 
 class LeaseBook:
@@ -25,14 +26,18 @@ class LeaseBook:
 
     def __init__(self, leases: Iterable[Lease] = ()) -> None:
         found = list(leases)
-        self.by_number: MutableMapping[str, Lease] = SortedDict((lease.lease, lease) for lease in found)
+        # A start waits for this: each index is made as a whole, which takes half as long as lease by lease.
+        self.by_number: MutableMapping[str, Lease] = SortedDict({lease.lease: lease for lease in found})
         self._by_id: dict[str, tuple[Lease, ...]] = {}
         """Oldest first; nearly always one, for which a tuple takes the least memory."""
-        self._by_address: dict[int, Lease] = {}
+        self._by_address: dict[int, Lease] = {_key(lease): lease for lease in found}
         self._blocks = SortedDict()
         """Start of each leased block → (its range, its lease)."""
+        assert len(self._by_address) == len(found), "no address is leased twice"
         for lease in found:
-            self._index(lease)
+            self._by_id[lease.id] = (*self._by_id[lease.id], lease) if lease.id in self._by_id else (lease,)
+            if lease.class_ == BLOCK:
+                self._index_block(lease)
 
     def __len__(self) -> int:
         return len(self.by_number)
@@ -50,8 +55,11 @@ class LeaseBook:
         self._by_id[lease.id] = (*self._by_id.get(lease.id, ()), lease)
         self._by_address[key] = lease
         if lease.class_ == BLOCK:
-            block = block_of(lease)
-            self._blocks[block.start] = block, lease
+            self._index_block(lease)
+
+    def _index_block(self, lease: Lease) -> None:
+        block = block_of(lease)
+        self._blocks[block.start] = block, lease
 
     def replace(self, lease: Lease) -> None:
         """`lease` in the place of the one that has its number, address, id and class."""
@@ -77,6 +85,12 @@ class LeaseBook:
         """Up to `size` leases in the order of their numbers, from behind `after` on; O(size + log n)."""
         numbers = self.by_number.irange(after, None, inclusive=(False, True))  # type: ignore[attr-defined]
         return [self.by_number[number] for number in islice(numbers, size)]
+
+    def addresses(self, family: int) -> Iterable[int]:
+        """What is leased of a family, in no order."""
+        if family == 4:
+            return (key for key in self._by_address if key < IPV6)
+        return (key - IPV6 for key in self._by_address if key >= IPV6)
 
     def at(self, family: int, address: int) -> Lease | None:
         return self._by_address.get(address if family == 4 else address + IPV6)

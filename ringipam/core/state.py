@@ -145,9 +145,9 @@ class State:
 
     def _leased(self) -> list[Range]:
         """All addresses of the universe that are leased here."""
-        family, extent = self.universe.family, self.extent
-        leased = (int(lease.address) for lease in self.leases if lease.address.version == family)
-        return list(runs(sorted(address for address in leased if address in extent)))
+        lowest, highest = self.extent
+        leased = self.leases.addresses(self.universe.family)
+        return list(runs(sorted(address for address in leased if lowest <= address < highest)))
 
     def _carried(self, leased: list[Range]) -> dict[int, Lease]:
         owned = self.ring.ranges_of(self.me) if self.ring is not None else []

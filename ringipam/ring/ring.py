@@ -8,8 +8,9 @@ that a /8 or a /48 costs what its number of tokens costs.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby, pairwise
 from typing import NamedTuple
 
@@ -19,6 +20,10 @@ from ringipam.ring.intervals import Intervals
 
 SPLICES_IN_PLACE_MAX = 32
 """Up to so many separate changes, moving the tails of the two lists is cheaper than building them anew."""
+TOKENS_A_SEGMENT_MAX = 4
+"""Where there are no more tokens than these for each segment of a long delta, a sweep over all of them is cheaper."""
+UNSAID = Claim(-1, -1, "", "")
+"""Older than every claim, and the stamp of none."""
 
 
 class Changed(NamedTuple):
@@ -28,6 +33,10 @@ class Changed(NamedTuple):
     end: int
     old: Claim
     new: Claim
+
+
+_changed: Callable[[tuple[int, int, Claim, Claim]], Changed] = partial(tuple.__new__, Changed)
+"""`Changed` of four values in half the time."""
 
 
 class _Splice(NamedTuple):
@@ -214,9 +223,13 @@ class Ring:
         """Take the greater claim of each address; raises ValueError, before any change, on a malformed segment.
 
         Total, commutative, associative and idempotent, and depends on the two arguments alone. The segments
-        may come in any order and overlap. O(m log n) for m sorted segments besides moving the lists' tails.
+        may come in any order and overlap. O(m log n) for m sorted segments besides moving the lists' tails, and
+        O(m + n) where there are as many segments as tokens.
         """
-        changed, where, ties = self._compare(self._canonical(segments))
+        theirs = self._canonical(segments)
+        if len(theirs) > max(SPLICES_IN_PLACE_MAX, len(self) // TOKENS_A_SEGMENT_MAX):
+            return self._sweep(theirs)
+        changed, where, ties = self._compare(theirs)
         if not changed:
             return Joined((), (), (), tuple(ties))
         removed, put = self._carry_out(self._splices(changed, where))
@@ -260,6 +273,45 @@ class Ring:
             merged.append(segment)
             last_end, last_claim = end, claim
         return self._canonical(_newest(found)) if overlap else merged
+
+    def _sweep(self, theirs: list[Segment]) -> Joined:  # a call for each piece would take as long again
+        """The join of canonical segments; makes all tokens anew, while it compares."""
+        changed: list[Changed] = []
+        ties: list[Changed] = []
+        removed: list[int] = []
+        put: list[tuple[int, Claim]] = []
+        starts: list[int] = []
+        claims: list[Claim] = []
+        start, end = self.universe
+        mine, news = zip(self._bounds[1:], self._claims, strict=True), _covering(theirs, self.universe)
+        (my_stop, old), (their_stop, new) = next(mine), next(news)
+        before_old: Claim | None = None
+        before: Claim | None = None
+        while True:
+            stop = my_stop if my_stop < their_stop else their_stop
+            claim = old
+            if old < new:
+                changed.append(_changed((start, stop, old, new)))
+                claim = new
+            if old.version == new.version and old.epoch == new.epoch and old != new:
+                ties.append(Changed(start, stop, old, new))
+            if claim is not before and claim != before:
+                starts.append(start)
+                claims.append(claim)
+                if claim is not old or old is before_old:  # no token of mine starts here, or not with this claim
+                    put.append((start, claim))
+            elif old is not before_old:
+                removed.append(start)
+            if stop == end:
+                break
+            before_old, before, start = old, claim, stop
+            if stop == my_stop:
+                my_stop, old = next(mine)
+            if stop == their_stop:
+                their_stop, new = next(news)
+        if changed:
+            self._bounds, self._claims = [*starts, end], claims
+        return Joined(tuple(changed), tuple(removed), tuple(put), tuple(ties))
 
     def _compare(self, theirs: list[Segment]) -> tuple[list[Changed], list[int], list[Changed]]:
         """What would change, the number of the token each change lies in, and the ties: one sweep over both."""
@@ -359,6 +411,18 @@ def _newest(segments: list[Segment]) -> list[Segment]:
         newest += [Segment(*piece, claim) for piece in left.within(start, end)]
         left.discard(start, end)
     return newest
+
+
+def _covering(segments: list[Segment], universe: Range) -> Iterator[tuple[int, Claim]]:
+    """Where each segment stops, and its claim; `UNSAID` where there is none."""
+    reached = universe.start
+    for start, end, claim in segments:
+        if start != reached:
+            yield start, UNSAID
+        yield end, claim
+        reached = end
+    if reached != universe.end:
+        yield universe.end, UNSAID
 
 
 def _text(start: int, end: int) -> str:

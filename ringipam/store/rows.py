@@ -15,9 +15,9 @@ from ringipam.address import Address, Network, Range, parse_cidr, to_address
 from ringipam.claim import NOBODY, Claim
 from ringipam.core.durable import Conflict, Membered, Pledge, PutAcceptor, Recorded, Round, Stored
 from ringipam.errors import RequestError
-from ringipam.lease import NO_LABELS, Lease
+from ringipam.lease import NO_LABELS, made
 from ringipam.messages import Ballot, Founding, Point, Standing
-from ringipam.store.checksum import row_sum
+from ringipam.store.checksum import summing
 from ringipam.store.statements import standing_text
 
 Row = tuple[Any, ...]
@@ -64,13 +64,14 @@ def _read_table(
     name: str, rows: Iterable[Row], read: Callable[[Row], None], expected: tuple[int, int] | None
 ) -> list[Fault]:
     faults: list[Fault] = []
+    row_sum = summing(name)
     count = total = 0
     for row in rows:
         values, found = row[:-1], row[-1]
         count += 1
         try:
             total ^= found
-            if row_sum(name, values) != found:
+            if row_sum(values) != found:
                 raise ValueError("it is not what was written: its checksum does not fit")
             read(values)
         except (ValueError, TypeError, OverflowError, RequestError) as error:
@@ -121,14 +122,15 @@ def _read_token(stored: Stored, family: int, row: Row) -> None:
 
 def _read_lease(stored: Stored, family: int, row: Row) -> None:
     lease_id, holder, address, prefix_len, subnet, class_, host, since, labels = row
-    parsed = _parsed(6 if ":" in address else 4, address)
-    if not 0 <= prefix_len <= parsed.max_prefixlen:
+    parsed, bits = (_parsed(6, address), 128) if ":" in address else (_parsed(4, address), 32)
+    if not 0 <= prefix_len <= bits:
         raise ValueError(f"no such prefix length: {prefix_len}")
     if not lease_id or not holder:
         raise ValueError("it names nobody")
-    stored.leases[lease_id] = Lease(
-        *(lease_id, holder, parsed, prefix_len, _network(subnet)),
-        *(intern(class_), intern(host), _time(since), _labels(labels)),  # few different ones in many leases
+    # few different classes, hosts and labels in many leases
+    shared = NO_LABELS if labels == "{}" else _labels(labels)
+    stored.leases[lease_id] = made(
+        lease_id, holder, parsed, prefix_len, _network(subnet), intern(class_), intern(host), _time(since), shared
     )
 
 
@@ -263,8 +265,6 @@ def _time(text: str) -> datetime:
 
 def _labels(text: str) -> Mapping[str, str]:
     """Labels as they were taken; what may be asked for is checked at the door, and may change."""
-    if text == "{}":
-        return NO_LABELS
     labels = json.loads(text)
     if not isinstance(labels, dict) or not all(isinstance(value, str) for value in labels.values()):
         raise ValueError(f"not labels: {text!r:.80}")

@@ -14,7 +14,9 @@ from ring_oracle import (
     deltas,
     greatest,
     joined,
+    long_joins,
     normal_form,
+    plainly_joined,
     ranges,
     replayed,
     rings,
@@ -160,6 +162,27 @@ def test_equal_stamps_with_different_claims_are_reported_whoever_won(data: st.Da
         if claim != before[address] and claim.stamp == before[address].stamp
     }
     _assert_largest(result.ties)
+
+
+@given(st.data())
+def test_a_short_delta_is_joined_as_one_that_is_looked_at_address_by_address(data: st.DataObject) -> None:
+    universe = data.draw(universes)
+    ring, delta = data.draw(rings(universe)), data.draw(deltas(universe))
+    wanted = plainly_joined(ring, delta)
+
+    assert ring.join(delta) == wanted
+
+
+@given(long_joins())
+def test_a_long_delta_is_joined_as_one_that_is_looked_at_address_by_address(case: tuple[Ring, list[Segment]]) -> None:
+    """Short and long deltas go different ways, as do long ones into few tokens and into many."""
+    ring, delta = case
+    wanted, tokens = plainly_joined(ring, delta), normal_form(greatest(values(ring), spread(delta)))
+
+    assert ring.join(delta) == wanted
+
+    ring.check()
+    assert ring.tokens() == tokens
 
 
 @given(st.integers(0, 2**32), st.integers(33, 200))
