@@ -203,7 +203,7 @@ class InlineWriter(Writer):
         self._news = trio.Event()
         self._stopped = False
         self._busy = False
-        self._chances = 0
+        self._quick = self._chances = 0
         life.world.nursery.start_soon(self._serve)
 
     def run(self, function: Callable[[], T], done: Callable[[T | StoreError], None]) -> None:
