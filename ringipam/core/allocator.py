@@ -268,8 +268,7 @@ class Allocator:
         if self._held_up():
             return self._refusal()
         size = 1 << (within.bits - verb.prefix_len)
-        barred = [block for block, _ in state.leases.blocks_within(*within.range)]
-        start = state.space.whole(*within.range, size, barred)
+        start = state.space.whole(*within.range, size, state.leases.blocked(*within.range))
         if start is not None:
             block = Cidr(within.family, start, verb.prefix_len)
             return Leased(self._issue(verb.id, block.family, start, block, BLOCK, verb.labels), new=True)
@@ -293,9 +292,8 @@ class Allocator:
         holder = str(shown) if verb.id == ANONYMOUS else verb.id
         lease = state.leases.at(verb.family, verb.address)
         subnet = enclosing(verb.family, verb.address, verb.prefix_len)
-        if lease is None and (barred := state.leases.barred(subnet.range)):
-            inside = (block for block in barred if verb.address in block)
-            lease = next((state.leases.at(verb.family, block.start) for block in inside), None)
+        if lease is None and state.leases.barred(subnet.range):
+            lease = state.leases.block_over(verb.address)
         if lease is not None:
             if lease.id == holder and lease.class_ != BLOCK and _agree(lease, verb):
                 return Leased(self._relabelled(lease, verb), new=False)

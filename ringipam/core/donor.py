@@ -95,7 +95,7 @@ class Donor:
     def _give_some(self, asker: str, request: SpaceRequest) -> None:
         state = self._state
         pieces = [Range(request.start, request.end)]
-        if blocks := [block for block, _ in state.leases.blocks_within(*pieces[0])]:
+        if blocks := state.leases.blocked(*pieces[0]):
             pieces = difference(pieces, blocks)  # a block is not given away in parts
         want = max(1, request.want)
         found = [state.space.donation(*piece, want, request.urgent) for piece in pieces]

@@ -13,6 +13,7 @@ from ringipam.claim import Claim
 from ringipam.core.allocator import FRAGMENTS
 from ringipam.core.durable import PutTokens
 from ringipam.core.events import Allocate, AllocateBlock, Answer, Leased, LeaseList, Leases, Release
+from ringipam.core.leases import LeaseBook
 from ringipam.errors import InUseError, NoSpaceError, OutOfRangeError
 from ringipam.lease import Lease
 from ringipam.messages import Denial, Denied, Grant, SpaceRequest
@@ -288,3 +289,18 @@ def test_while_there_is_plenty_an_allocation_in_fragments_looks_at_a_few_of_them
         solo.allocate(f"c{number}")
 
     assert sum(looked) / 1_000 <= 6
+
+
+def test_blocks_side_by_side_are_one_thing_to_step_over() -> None:
+    """Else whoever asks for an address beside thousands of blocks waits for a look at each."""
+    solo = Solo("10.0.0.0/16")
+    for number in range(40):
+        assert leased(block(solo, f"b{number}", 28))
+
+    def runs() -> list[Range]:
+        book = LeaseBook(solo.peer.leases.values())
+        return book.barred(parse_cidr("10.0.0.0/16").range)
+
+    assert [run.size for run in runs()] == [40 * 16]
+    solo.answer(Release("b7"))
+    assert [run.size for run in runs()] == [7 * 16, 32 * 16]
