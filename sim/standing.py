@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from ringipam.claim import Claim
 from ringipam.core.durable import Membered, Stored
+from ringipam.core.settings import Settings
 from ringipam.messages import Standing
 from sim.checkers import Checker, all_checkers
 from sim.cluster import World
@@ -24,8 +25,12 @@ def standing(
     checkers: Callable[[World], Sequence[Checker]] = all_checkers,
     trace: Trace | None = None,
     codec: bool = False,
+    tuned: Callable[[Settings], Settings] = lambda settings: settings,
 ) -> World:
-    """A started world whose hosts own equal shares. Forming a ring of 1,000 hosts is another scenario's subject."""
+    """A started world whose hosts own equal shares. Forming a ring of 1,000 hosts is another scenario's subject.
+
+    `tuned` gives the settings that a host starts with in the place of the usual ones.
+    """
     names = [f"h{number}" for number in range(1, hosts + 1)]
     seeds = names[:SEEDS]
     world = World(
@@ -48,6 +53,7 @@ def standing(
     }
     members = {host.settings.peer: Membered(host.settings.address, Standing.MEMBER) for host in world.hosts.values()}
     for host in world.hosts.values():
+        host.settings = tuned(host.settings)
         host.disk.durable = Stored(meta={"cluster": CLUSTER}, tokens=dict(tokens), members=dict(members))
         host.start()
     return world

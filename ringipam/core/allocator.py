@@ -73,6 +73,7 @@ class Allocator:
         self._searches = searches
         self._waiting: dict[int, _Waiting] = {}
         self._used: dict[Range, list[int]] = {}  # subnet → allocations in this and the previous window
+        self._enough: dict[Range, int] = {}  # subnet → what `taken` comes to when all that a look has found is gone
         self._window_ms = state.now + USAGE_WINDOW_MS
         self._wake_ms = 0
 
@@ -218,14 +219,18 @@ class Allocator:
     def _note_use(self, issuable: Range) -> None:
         """Count an allocation, and ask for more space before there is none.
 
-        Looking goes over as many fragments as were used lately, so after much use not every allocation looks.
+        A look counts twice what is wanted, if there is so much: then the next is due when that may be used up. Where
+        there is less, it goes over as many fragments as were used lately, so after much use not every allocation looks.
         """
         used = self._used.setdefault(issuable, [0, 0])
         used[0] += 1
         low = max(LOW_WATER, sum(used) // 2)
-        if used[0] % max(1, low // FRAGMENTS):
+        space = self._state.space
+        if space.taken + low <= self._enough.get(issuable, 0) or used[0] % max(1, low // FRAGMENTS):
             return
-        if self._state.space.count_free(*issuable, at_most=low) < low:
+        free = space.count_free(*issuable, at_most=2 * low)
+        self._enough[issuable] = space.taken + free
+        if free < low:
             self._searches.prefetch(issuable, self._demand(issuable))
 
     def _no_space(self, subnet: Cidr, issuable: Range, seeker: Seeker | None) -> NoSpaceError:
@@ -263,8 +268,7 @@ class Allocator:
         if self._held_up():
             return self._refusal()
         size = 1 << (within.bits - verb.prefix_len)
-        barred = [block for block, _ in state.leases.blocks_within(*within.range)]
-        start = state.space.whole(*within.range, size, barred)
+        start = state.space.whole(*within.range, size, state.leases.blocked(*within.range))
         if start is not None:
             block = Cidr(within.family, start, verb.prefix_len)
             return Leased(self._issue(verb.id, block.family, start, block, BLOCK, verb.labels), new=True)
@@ -288,9 +292,8 @@ class Allocator:
         holder = str(shown) if verb.id == ANONYMOUS else verb.id
         lease = state.leases.at(verb.family, verb.address)
         subnet = enclosing(verb.family, verb.address, verb.prefix_len)
-        if lease is None and (barred := state.leases.barred(subnet.range)):
-            inside = (block for block in barred if verb.address in block)
-            lease = next((state.leases.at(verb.family, block.start) for block in inside), None)
+        if lease is None and state.leases.barred(subnet.range):
+            lease = state.leases.block_over(verb.address)
         if lease is not None:
             if lease.id == holder and lease.class_ != BLOCK and _agree(lease, verb):
                 return Leased(self._relabelled(lease, verb), new=False)
@@ -390,6 +393,7 @@ class Allocator:
         if state.now >= self._window_ms:
             self._window_ms = state.now + USAGE_WINDOW_MS
             self._used = {subnet: [0, now] for subnet, (now, _) in self._used.items() if now}
+            self._enough = {subnet: enough for subnet, enough in self._enough.items() if subnet in self._used}
         for request, waiting in list(self._waiting.items()):
             if waiting.due_ms <= state.now:
                 self._finish(request, self._too_late(waiting))

@@ -28,6 +28,9 @@ RESERVE = 32
 """What this peer keeps free for itself before it returns anything."""
 IDLE_ROUNDS = 30
 """Rounds of housekeeping that a fragment must lie idle: five minutes, so that space asked for ahead of need stays."""
+MERGED_SIZE_MAX = 32
+MERGED_ROUNDS = 180
+"""Free fragments up to this size that nobody surrounds go to the larger neighbour after half an hour."""
 HOUSEKEEPING_MAX = 64
 """Ring writes of one kind in one round of housekeeping, so that no round makes a large message."""
 
@@ -47,7 +50,7 @@ class Donor:
         self._router = router
         self._witnessed: set[str] = set()
         self._held: dict[str, _Held] = {}
-        self._idle_rounds: dict[Range, int] = {}
+        self._idle_rounds: dict[tuple[Range, int], int] = {}  # a fragment and its patience → rounds it lay idle
         self._due_ms = state.now + state.settings.housekeeping_ms
 
     # ── requests ─────────────────────────────────────────────────────────────────────────────────
@@ -92,7 +95,7 @@ class Donor:
     def _give_some(self, asker: str, request: SpaceRequest) -> None:
         state = self._state
         pieces = [Range(request.start, request.end)]
-        if blocks := [block for block, _ in state.leases.blocks_within(*pieces[0])]:
+        if blocks := state.leases.blocked(*pieces[0]):
             pieces = difference(pieces, blocks)  # a block is not given away in parts
         want = max(1, request.want)
         found = [state.space.donation(*piece, want, request.urgent) for piece in pieces]
@@ -213,16 +216,23 @@ class Donor:
             state.join(runs[:HOUSEKEEPING_MAX], state.me)
 
     def _return_fragments(self) -> None:
-        """Small free ranges inside another's go back to it, so that the ring shrinks again after churn."""
+        """Small free ranges go to a neighbour, so that the ring shrinks again after churn."""
         state = self._state
         assert state.ring is not None
-        idle = {}
+        idle, due = {}, []
         for fragment in state.ring.ranges_of(state.me):
-            if fragment.size <= RETURNED_SIZE_MAX and self._surrounded_by(fragment) and self._spare(fragment):
-                idle[fragment] = self._idle_rounds.get(fragment, 0) + 1
+            if fragment.size > MERGED_SIZE_MAX:
+                continue
+            home = self._surrounded_by(fragment) if fragment.size <= RETURNED_SIZE_MAX else ""
+            patience = IDLE_ROUNDS if home else MERGED_ROUNDS
+            home = home or self._larger_beside(fragment)
+            if home and self._spare(fragment):
+                rounds = idle[fragment, patience] = self._idle_rounds.get((fragment, patience), 0) + 1
+                if rounds >= patience:
+                    due.append((fragment, home))
         self._idle_rounds = idle
-        for fragment in [fragment for fragment, rounds in idle.items() if rounds >= IDLE_ROUNDS][:HOUSEKEEPING_MAX]:
-            self.give(self._surrounded_by(fragment), 0, fragment)
+        for fragment, home in due[:HOUSEKEEPING_MAX]:
+            self.give(home, 0, fragment)
 
     def _surrounded_by(self, fragment: Range) -> str:
         """The reachable peer that owns what lies before and behind a range of ours, or ""."""
@@ -234,6 +244,20 @@ class Donor:
         before, after = state.ring.at(fragment.start - 1).owner, state.ring.at(fragment.end).owner
         fit = before == after and state.members.reachable(before) and self.eligible(before)
         return before if fit else ""
+
+    def _larger_beside(self, fragment: Range) -> str:
+        """The reachable peer whose range beside one of ours is the larger one, and larger than ours; or "".
+
+        Each gift makes one range of two, so there is an end to it, whatever others give away meanwhile.
+        """
+        state = self._state
+        assert state.ring is not None
+        beside = [state.ring.around(at) for at in (fragment.start - 1, fragment.end) if at in state.extent]
+        for lo, hi in sorted(beside, key=lambda each: each.size, reverse=True):
+            owner = state.ring.at(lo).owner
+            if hi - lo > fragment.size and state.members.reachable(owner) and self.eligible(owner):
+                return owner
+        return ""
 
     def _spare(self, fragment: Range) -> bool:
         """Whether all of it is free, and enough is left without it."""

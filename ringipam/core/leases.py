@@ -10,6 +10,7 @@ from sortedcontainers import SortedDict
 
 from ringipam.address import Range
 from ringipam.lease import BLOCK, Lease
+from ringipam.ring.intervals import Intervals
 
 IPV6 = 1 << 128
 """Added to what an address of IPv6 is found by: leases outside the universe may be of the other family."""
@@ -33,6 +34,8 @@ class LeaseBook:
         self._by_address: dict[int, Lease] = {_key(lease): lease for lease in found}
         self._blocks = SortedDict()
         """Start of each leased block → (its range, its lease)."""
+        self._blocked = Intervals()
+        """What lies in any of them: blocks are mostly side by side, so these are few."""
         assert len(self._by_address) == len(found), "no address is leased twice"
         for lease in found:
             self._by_id[lease.id] = (*self._by_id[lease.id], lease) if lease.id in self._by_id else (lease,)
@@ -60,6 +63,7 @@ class LeaseBook:
     def _index_block(self, lease: Lease) -> None:
         block = block_of(lease)
         self._blocks[block.start] = block, lease
+        self._blocked.add(*block)
 
     def replace(self, lease: Lease) -> None:
         """`lease` in the place of the one that has its number, address, id and class."""
@@ -76,6 +80,7 @@ class LeaseBook:
             del self._by_id[lease.id]
         if lease.class_ == BLOCK:
             del self._blocks[int(lease.address)]
+            self._blocked.discard(*block_of(lease))
 
     def of(self, holder: str) -> list[Lease]:
         """The leases of one id, oldest first."""
@@ -102,16 +107,24 @@ class LeaseBook:
         if not self._blocks:
             return []
         first = max(0, self._blocks.bisect_right(lo) - 1)
-        found = (self._blocks[start] for start in islice(self._blocks.irange(maximum=hi - 1), first, None))
-        return [(block, lease) for block, lease in found if block.end > lo]
+        starts = self._blocks.irange(minimum=self._blocks.keys()[first], maximum=hi - 1)
+        return [(block, lease) for block, lease in map(self._blocks.__getitem__, starts) if block.end > lo]
+
+    def blocked(self, lo: int, hi: int) -> list[Range]:
+        """What of `[lo, hi)` lies in leased blocks, those side by side as one; O(log n + ranges found)."""
+        return list(self._blocked.within(lo, hi))
 
     def barred(self, subnet: Range) -> list[Range]:
-        """The blocks of others in a subnet: who asks for an address of it gets none of theirs.
+        """What of a subnet lies in the blocks of others: who asks for an address of it gets none of theirs.
 
         A block belongs to those who name it, or a subnet inside it.
         """
-        found = [block for block, _ in self.blocks_within(*subnet)]
-        return [] if found and found[0].covers(subnet) else found
+        over = self.block_over(subnet.start)
+        return [] if over is not None and block_of(over).covers(subnet) else self.blocked(*subnet)
+
+    def block_over(self, address: int) -> Lease | None:
+        """The lease of the block that an address lies in."""
+        return next((lease for _, lease in self.blocks_within(address, address + 1)), None)
 
 
 def block_of(lease: Lease) -> Range:

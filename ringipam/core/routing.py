@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import islice
 
 from ringipam.core.events import Send
 from ringipam.core.state import State
@@ -18,6 +19,8 @@ HOPS_MAX = 16
 FLOOD_MAX = 16
 """A relay with more neighbours to choose from passes on only what it knows a way for: in so dense a mesh most peers are
 two links apart, and a flood through all of it would cost as many messages as there are links."""
+LINKED_WANTED = 6
+"""The first message to a peer goes to as many neighbours as have about six links to it: in a dense mesh a few."""
 SEEN_MAX = 5_000
 
 
@@ -30,6 +33,8 @@ class Router:
         self._neighbours = neighbours
         self._via: dict[str, str] = {}
         self._seen: dict[tuple[str, int], None] = {}
+        self._tried: dict[str, None] = {}
+        """Peers that were written to over a few neighbours, and from whom nothing has come since."""
 
     def send(self, target: str, body: Body) -> None:
         """Best effort; whoever needs an answer sets a deadline."""
@@ -61,6 +66,7 @@ class Router:
         self._note(envelope)
         if envelope.origin != neighbour:
             self._via[envelope.origin] = neighbour
+            self._tried.pop(envelope.origin, None)
             if len(self._via) > SEEN_MAX:
                 del self._via[next(iter(self._via))]
         if envelope.target == state.me:
@@ -83,12 +89,24 @@ class Router:
             towards = [via]
         else:
             towards = [peer for peer in self._neighbours() if peer not in (arrived_by, envelope.origin)]
-            if arrived_by and len(towards) > FLOOD_MAX:
+            if not arrived_by:
+                towards = self._few(target, towards)
+            elif len(towards) > FLOOD_MAX:
                 return
         for peer in towards:
             link = self._link_to(peer)
             if link is not None:
                 self._state.emit(Send(link, further))
+
+    def _few(self, target: str, neighbours: list[str]) -> list[str]:
+        """Enough neighbours for a first message to `target`; all of them if that was tried and nothing came back."""
+        enough = -(-LINKED_WANTED * len(self._state.members) // max(1, len(neighbours)))
+        if enough >= len(neighbours) or target in self._tried:
+            return neighbours
+        self._tried[target] = None
+        if len(self._tried) > SEEN_MAX:
+            del self._tried[next(iter(self._tried))]
+        return list(islice(self._state.rng.drawn(neighbours), enough))
 
     def _note(self, envelope: Envelope) -> None:
         self._seen[envelope.origin, envelope.serial] = None

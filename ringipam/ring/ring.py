@@ -169,6 +169,16 @@ class Ring:
             raise ValueError(f"address {address} lies outside the universe {_text(*self.universe)}")
         return self._claims[bisect_right(self._bounds, address) - 1]
 
+    def around(self, address: int) -> Range:
+        """All that the owner of `address` owns around it without a gap; O(log n + tokens in it)."""
+        first = last = bisect_right(self._bounds, address) - 1
+        owner = self.at(address).owner
+        while first and self._claims[first - 1].owner == owner:
+            first -= 1
+        while last + 1 < len(self._claims) and self._claims[last + 1].owner == owner:
+            last += 1
+        return Range(self._bounds[first], self._bounds[last + 1])
+
     def ranges_of(self, owner: str, lo: int | None = None, hi: int | None = None) -> list[Range]:
         """What `owner` owns of `[lo, hi)`, in order; neighbouring tokens make one range."""
         found: list[Range] = []

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 
 from ringipam.address import Range
-from ringipam.ring.intervals import Intervals, difference
+from ringipam.ring.freeranges import FreeRanges
+from ringipam.ring.intervals import difference
 from ringipam.ring.quarantine import NO_ROWS, Quarantine, Resting, Rows
 
 __all__ = ["Resting", "Rows", "Space"]
 
 FRAGMENTS_MAX = 1_000
-"""So many fragments are looked at for a block to grant: about 1 ms."""
+"""So many fragments are counted before a block is granted: whoever needs more asks again, and nobody waits long."""
 
 
 class Space:
@@ -24,11 +25,13 @@ class Space:
     the rows of the quarantine, which are durable; the free ranges follow from the ring and the leases.
     """
 
-    __slots__ = ("_quarantine", "free")
+    __slots__ = ("_quarantine", "free", "taken")
 
     def __init__(self) -> None:
-        self.free = Intervals()
+        self.free = FreeRanges()
         self._quarantine = Quarantine()
+        self.taken = 0
+        """Counts every free address that was taken out: what was counted once holds but for these."""
 
     @property
     def size(self) -> int:
@@ -51,7 +54,7 @@ class Space:
 
     def remove(self, start: int, end: int) -> Rows:
         """Have `[start, end)` no longer, because it was issued, granted or lost."""
-        self.free.discard(start, end)
+        self._take(start, end)
         return self._quarantine.cut(start, end)
 
     def remove_all(self, leased: Sequence[Range]) -> None:
@@ -63,7 +66,7 @@ class Space:
 
     def rest(self, start: int, end: int, until: int) -> Rows:
         """Possess `[start, end)`, resting until then, whatever it was before."""
-        self.free.discard(start, end)
+        self._take(start, end)
         return self._quarantine.rest(start, end, until)
 
     def wake(self, now: int) -> Rows:
@@ -72,6 +75,11 @@ class Space:
         for resting in woken:
             self.free.add(resting.start, resting.end)
         return Rows(tuple(resting.start for resting in woken), ())
+
+    def _take(self, start: int, end: int) -> None:
+        before = self.free.size
+        self.free.discard(start, end)
+        self.taken += before - self.free.size
 
     # What it offers
 
@@ -91,10 +99,9 @@ class Space:
     def whole(self, lo: int, hi: int, size: int, barred: Sequence[Range] = ()) -> int | None:
         """Where the lowest block of `size` in `[lo, hi)` starts that is aligned to `size` and all free."""
         for piece in difference([(lo, hi)], barred):
-            for start, end in self.free.within(*piece):
-                first = -(-start // size) * size
-                if first + size <= end:
-                    return first
+            start = self.free.first_block(*piece, size)
+            if start is not None:
+                return start
         return None
 
     def resting(self, lo: int, hi: int) -> Iterator[Resting]:
@@ -118,7 +125,7 @@ class Space:
         """The block of `[lo, hi)` to grant to one who wants `want` addresses, or None.
 
         It is free, a power of two in size and aligned to it, at most half of what is here, the largest that
-        fits among the highest fragments, and of those the highest. With `last`, meant for real demand alone
+        fits, and of those the highest. With `last`, meant for real demand alone
         (safety.md S17), the only address left goes too, even one at rest if nothing is free; without it half of
         what is *free* is the limit, else two peers with addresses at rest would prefetch the last free one to and
         fro.
@@ -126,11 +133,11 @@ class Space:
         if want < 1:
             return None
         wanted = _power_of_two_above(want)
-        held = self.count(lo, hi, 2 * wanted) if last else self.count_free(lo, hi, 2 * wanted)
+        held = self._about(lo, hi, 2 * wanted, resting=last)
         limit = max(held // 2, int(last and held > 0))
         if not limit:
             return None
-        block = self._largest_block(lo, hi, min(wanted, _power_of_two_below(limit)))
+        block = self.free.last_block(lo, hi, min(wanted, _power_of_two_below(limit)))
         if block is None:
             resting = self._quarantine.first_due(lo, hi)
             return None if resting is None else Range(resting[1], resting[1] + 1)
@@ -143,29 +150,18 @@ class Space:
         for start, end, _ in self._quarantine:
             assert not self.free.count(start, end), f"[{start}, {end}) rests and is not free"
 
-    def _largest_block(self, lo: int, hi: int, size_max: int) -> Range | None:
-        """The largest free block up to that size, of those the highest; None iff nothing is free.
+    def _about(self, lo: int, hi: int, at_most: int, *, resting: bool) -> int:
+        """As `count`, or `count_free`, and never more than that; less where there are very many fragments.
 
-        Looks at so many of the highest fragments: whoever needs more asks again, and nobody waits for a long look.
+        The highest come first: addresses are issued from below, so what is high is seldom in fragments.
         """
-        best: Range | None = None
-        for start, end in islice(self.free.within_reversed(lo, hi), FRAGMENTS_MAX):
-            size = min(size_max, _power_of_two_below(end - start))
-            block_start = _highest_block(end, size)
-            if block_start < start:
-                # A range of 2**k addresses or more has an aligned block of 2**(k - 1).
-                size //= 2
-                block_start = _highest_block(end, size)
-            if best is None or size > best.size:
-                best = Range(block_start, block_start + size)
-            if size == size_max:
-                break
-        return best
-
-
-def _highest_block(end: int, size: int) -> int:
-    """Where the last block of `size` that is aligned to `size` and does not reach beyond `end` starts."""
-    return (end // size - 1) * size
+        found = 0
+        rests = self._quarantine.within(lo, hi) if resting else ()
+        for start, end, *_ in islice(chain(self.free.within_reversed(lo, hi), rests), FRAGMENTS_MAX):
+            found += end - start
+            if found >= at_most:
+                return at_most
+        return found
 
 
 def _power_of_two_below(number: int) -> int:

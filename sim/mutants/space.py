@@ -58,7 +58,7 @@ MUTANTS = (
         "design, space",
         "An address at rest is free at the same time, and counts twice.",
         ("ReleasedAddressesRest", "NothingLeaks", "exception"),
-        (Edit(Space.rest, "self.free.discard(start, end)", "self.free.add(start, end)"),),
+        (Edit(Space.rest, "self._take(start, end)", "self.free.add(start, end)"),),
         shown=Shown(1),
     ),
     Mutant(

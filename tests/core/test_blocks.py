@@ -13,6 +13,7 @@ from ringipam.claim import Claim
 from ringipam.core.allocator import FRAGMENTS
 from ringipam.core.durable import PutTokens
 from ringipam.core.events import Allocate, AllocateBlock, Answer, Leased, LeaseList, Leases, Release
+from ringipam.core.leases import LeaseBook
 from ringipam.errors import InUseError, NoSpaceError, OutOfRangeError
 from ringipam.lease import Lease
 from ringipam.messages import Denial, Denied, Grant, SpaceRequest
@@ -262,8 +263,44 @@ def test_however_much_was_used_lately_an_allocation_looks_at_few_fragments(monke
         lambda space, lo, hi, at_most=None: looked.append(at_most) or count_free(space, lo, hi, at_most),
     )
 
-    for number in range(4_000):
+    for number in range(7_000):
         solo.allocate(f"c{number}")
 
-    assert sum(looked) / 4_000 <= 2 * FRAGMENTS
-    assert len(looked) > 100, "it looks now and then"
+    assert sum(looked) / 7_000 <= 2 * FRAGMENTS
+    assert len(looked) > 10, "it looks now and then"
+
+
+def test_while_there_is_plenty_an_allocation_in_fragments_looks_at_a_few_of_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    solo = Solo("10.0.0.0/20")
+    looked: list[int] = []
+    count_free = Space.count_free
+
+    def counted(space: Space, lo: int, hi: int, at_most: int | None = None) -> int:
+        found = count_free(space, lo, hi, at_most)
+        looked.append(found)
+        return found
+
+    for number in range(1, 2_000):
+        solo.answer(claim(f"held{number}", f"10.0.{2 * number // 256}.{2 * number % 256}"))
+    monkeypatch.setattr(Space, "count_free", counted)
+    for number in range(1_000):
+        solo.allocate(f"c{number}")
+
+    assert sum(looked) / 1_000 <= 6
+
+
+def test_blocks_side_by_side_are_one_thing_to_step_over() -> None:
+    """Else whoever asks for an address beside thousands of blocks waits for a look at each."""
+    solo = Solo("10.0.0.0/16")
+    for number in range(40):
+        assert leased(block(solo, f"b{number}", 28))
+
+    def runs() -> list[Range]:
+        book = LeaseBook(solo.peer.leases.values())
+        return book.barred(parse_cidr("10.0.0.0/16").range)
+
+    assert [run.size for run in runs()] == [40 * 16]
+    solo.answer(Release("b7"))
+    assert [run.size for run in runs()] == [7 * 16, 32 * 16]

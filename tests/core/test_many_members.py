@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from solo import Solo
 
-from ringipam.core.events import LinkDown, Received, Send
+from ringipam.core.events import Asked, Leases, LinkDown, Received, Send
 from ringipam.core.routing import FLOOD_MAX, HOPS_MAX
 from ringipam.messages import Envelope, Health, LeaseQuery, Member, Members, Ping
 
@@ -75,3 +75,23 @@ def test_a_relay_with_few_neighbours_asks_them_all() -> None:
     sends = [effect for effect in solo.step(Received(1, envelope)) if isinstance(effect, Send)]
 
     assert [effect.link for effect in sends] == [2, 3]
+
+
+def test_the_first_message_to_a_peer_goes_to_a_few_of_many_neighbours_and_the_next_to_all() -> None:
+    """A hundred hosts that ask one for space at once would else send some sixty copies of each request."""
+    solo = Solo()
+    neighbours = [f"n{number}.00000000{number:04x}" for number in range(60)]
+    for peer in neighbours:
+        solo.meet(peer)
+    solo.hear(neighbours[0], Members((Member(D, "d:6783", 1, Health.ALIVE, 0),), ()))
+
+    def copies(number: int) -> int:
+        """How many neighbours are handed a question to `D`."""
+        effects = solo.step(Asked(number, Leases(cluster=True)))
+        messages = [effect.message for effect in effects if isinstance(effect, Send)]
+        return sum(isinstance(message, Envelope) and message.target == D for message in messages)
+
+    first, second = copies(1_001), copies(1_002)
+
+    assert 1 <= first <= 10
+    assert second == len(neighbours)

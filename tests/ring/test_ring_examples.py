@@ -287,3 +287,9 @@ def test_a_ring_prints_as_what_makes_it() -> None:
     ring = ring_of((0, claim("a", 1)), (128, claim("b", 1)))
 
     assert eval(repr(ring), {"Ring": Ring, "Range": Range, "Claim": Claim}) == ring
+
+
+def test_what_an_owner_has_around_an_address_ends_where_anothers_begins() -> None:
+    ring = ring_of((0, claim("a", 1)), (8, claim("b", 1)), (16, claim("b", 2)), (24, claim("a", 1)))
+
+    assert [ring.around(address) for address in (3, 8, 23, 255)] == [(0, 8), (8, 24), (8, 24), (24, 256)]
