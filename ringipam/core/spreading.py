@@ -9,7 +9,8 @@ from ringipam.core.links import Links
 from ringipam.core.routing import Router
 from ringipam.core.settings import NEVER
 from ringipam.core.state import State, check_ranges
-from ringipam.gossip.antientropy import RingParts, answering, narrowed, opening, prints, telling
+from ringipam.gossip.antientropy import answering, narrowed, opening, prints, telling
+from ringipam.gossip.ringparts import RingParts
 from ringipam.gossip.roster import POSITIONS
 from ringipam.messages import (
     Ack,
@@ -123,7 +124,7 @@ class Spreading:
         assert state.ring is not None
         if self._parts is None or self._parts_at != state.ring_changes:
             self._parts_at = state.ring_changes
-            self._parts = RingParts(state.ring)
+            self._parts = RingParts(state.ring, self._parts)
         return self._parts
 
     # ── messages ─────────────────────────────────────────────────────────────────────────────────
