@@ -160,12 +160,14 @@ class Spreading:
         """Somebody tells how far this peer's history had come, as far as it knows (S12)."""
         state = self._state
         state.confront(recall.point, sender)
+        if not state.unconfirmed:
+            return  # every new link brings one of these
         if recall.point is None:
             state.doubters.add(sender)
         # Who knows nothing of this peer confirms nothing, unless nobody within reach knows more.
         others = {peer for peer in state.members.others() if state.members.reachable(peer)}
         known = recall.point is not None or others <= state.doubters
-        if state.unconfirmed and known and not state.fenced:
+        if known and not state.fenced:
             state.unconfirmed = False
             state.gained = True
             state.log("info", f"{sender} confirms that this host's data is current")
