@@ -50,7 +50,6 @@ class Spreading:
         self._exchange_ms = state.now
         self._publish_ms = state.now
         self._free_ms = state.now
-        self._offered: dict[str, Offer] = {}
         self._last: dict[str, Point] = {}
         """What each peer said last of its own history."""
         self._parts: RingParts | None = None
@@ -108,9 +107,8 @@ class Spreading:
             state.spread((), (state.members.publish(free=free, point=state.members.point),), state.me)
 
     def _offer(self) -> None:
-        state, neighbours = self._state, self._links.neighbours()
-        for neighbour, offer in state.rumours.offers(state.rng.drawn(neighbours), len(neighbours)):
-            self._offered[neighbour] = offer
+        state = self._state
+        for neighbour, offer in state.rumours.offers(state.rng.drawn(self._links.neighbours()), state.now):
             self._router.send(neighbour, offer)
 
     def reconcile(self, neighbour: str) -> None:
@@ -173,10 +171,12 @@ class Spreading:
             state.log("info", f"{sender} confirms that this host's data is current")
 
     def offered(self, sender: str, offer: Offer) -> None:
-        self._router.send(sender, self._state.rumours.offered(sender, offer, self._state.now))
+        want = self._state.rumours.offered(sender, offer, self._state.now)
+        if want.rumours:
+            self._router.send(sender, want)
 
     def wanted(self, sender: str, want: Want) -> None:
-        for rumour in self._state.rumours.wanted(sender, self._offered.pop(sender, None), want):
+        for rumour in self._state.rumours.wanted(want):
             self._router.send(sender, rumour)
 
     def told(self, sender: str, rumour: Rumour) -> None:

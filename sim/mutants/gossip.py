@@ -42,10 +42,10 @@ MUTANTS = (
         (
             Edit(
                 Rumours.offers,
-                "if hot.offers >= limit or hot.refusals >= REFUSALS_MAX]",
-                "if limit < 0]",
+                "if hot.offers >= OFFERS_MAX]",
+                "if hot.offers < 0]",
             ),
-            Edit(Rumours.offers, "self._hot.clear()", "pass"),
+            Edit(Rumours.offers, "for number in list(self._hot):", "for number in ():"),
         ),
         shown=Shown(1),
     ),
