@@ -49,6 +49,12 @@ class Donor:
         self._held: dict[str, _Held] = {}
         self._idle_rounds: dict[Range, int] = {}
         self._due_ms = state.now + state.settings.housekeeping_ms
+        self._tidy: tuple[int, int, int, str] | None = None
+        """In which state there was nothing to coalesce: a long ring is not looked through again without need."""
+        self._small: list[Range] = []
+        """The small ranges of this peer."""
+        self._small_at = -1
+        """In the ring that had changed so often."""
 
     # ── requests ─────────────────────────────────────────────────────────────────────────────────
 
@@ -208,17 +214,25 @@ class Donor:
         if state.ring is None:
             return
         self._return_fragments()
+        looked_at = (state.ring_changes, state.doubtful.size, state.suspended.size, state.hold)
+        if looked_at == self._tidy:
+            return
         runs = [run for mine in state.possessed() for run in state.ring.coalescible(state.me, *mine)]
         if runs:
             state.join(runs[:HOUSEKEEPING_MAX], state.me)
+        else:
+            self._tidy = looked_at
 
     def _return_fragments(self) -> None:
         """Small free ranges inside another's go back to it, so that the ring shrinks again after churn."""
         state = self._state
         assert state.ring is not None
+        if self._small_at != state.ring_changes:
+            self._small_at = state.ring_changes
+            self._small = [mine for mine in state.ring.ranges_of(state.me) if mine.size <= RETURNED_SIZE_MAX]
         idle = {}
-        for fragment in state.ring.ranges_of(state.me):
-            if fragment.size <= RETURNED_SIZE_MAX and self._surrounded_by(fragment) and self._spare(fragment):
+        for fragment in self._small:
+            if self._surrounded_by(fragment) and self._spare(fragment):
                 idle[fragment] = self._idle_rounds.get(fragment, 0) + 1
         self._idle_rounds = idle
         for fragment in [fragment for fragment, rounds in idle.items() if rounds >= IDLE_ROUNDS][:HOUSEKEEPING_MAX]:

@@ -34,6 +34,8 @@ T = TypeVar("T")
 PRINTS_PAGE = 500
 SPANS_PAGE = 50
 MEMBERS_PAGE = 500
+LESSON_MS = 2_000
+"""A newcomer turns to another neighbour when the one that tells it the ring has been silent for so long."""
 FREE_PUBLISH_MS = 1_000
 FREE_SHARE_MS = 50
 """A peer waits so long for each member there is before it publishes its free space again: all together, 20 a second."""
@@ -54,6 +56,10 @@ class Spreading:
         """What each peer said last of its own history."""
         self._parts: RingParts | None = None
         self._parts_at = -1
+        self._teacher = ""
+        """Who tells this peer the ring, while it knows it in part only."""
+        self._taught_ms = 0
+        self._grown_up = False
 
     # ── time ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -201,11 +207,24 @@ class Spreading:
         state = self._state
         assert state.ring is not None
         check_ranges(compare.prints, state.extent)
+        if self._taught_by_another(sender):
+            return
         finer, differing = narrowed(self._ring_parts(), compare.prints, compare.salt)
         for page in _pages(finer, PRINTS_PAGE):
             self._router.send(sender, Compare(compare.salt, page))
         for ranges in telling(state.ring, differing):
             self._router.send(sender, ranges)
+
+    def _taught_by_another(self, sender: str) -> bool:
+        """Whether this peer is a newcomer to whom somebody else tells the ring: each neighbour would tell it all."""
+        state = self._state
+        assert state.ring is not None
+        self._grown_up = self._grown_up or all(claim.owner for _, claim in state.ring.tokens())
+        linked = self._links.link_to(self._teacher) is not None
+        if self._grown_up or (linked and self._teacher != sender and state.now < self._taught_ms + LESSON_MS):
+            return not self._grown_up
+        self._teacher, self._taught_ms = sender, state.now
+        return False
 
     def compared_members(self, sender: str, compare: CompareMembers) -> None:
         members = self._state.members
@@ -220,6 +239,8 @@ class Spreading:
         state = self._state
         state.check(ranges.segments)
         state.join(ranges.segments, sender)
+        if sender == self._teacher:
+            self._taught_ms = state.now
         if ranges.answer:
             assert state.ring is not None
             for answer in answering(state.ring, ranges):
