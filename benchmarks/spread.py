@@ -1,11 +1,11 @@
 """How a change of the ring reaches thousands of hosts, in the simulator, with the core that daemons run.
 
-    python -m benchmarks.spread [--peers N …] [--changes N] [--tokens N …] [--json]
+    python -m benchmarks.spread [--peers N …] [--changes N] [--tokens N …] [--links N] [--json]
 
-Hosts start from one ring on their disks, linked as they would be: each dials 32 others. Then they rest, and one change
-after the other is made: a host claims an address that another owns. From the moment in which the ring of the
-owner says so, durably, it is watched when each other host's does. A round is the time between two offers of a rumour
-to two neighbours, 100 ms; a message takes 1 to 10 ms, a commit 0 to 3.
+Hosts start from one ring on their disks, linked as they would be: each dials 32 others, or `--links`. Then they
+rest, and one change after the other is made: a host claims an address that another owns. From the moment in which the
+ring of the owner says so, durably, it is watched when each other host's does. A round is the time between two offers
+of a rumour to two neighbours, 100 ms; a message takes 1 to 10 ms, a commit 0 to 3.
 
 Up to 1,000 hosts everybody knows everybody. Beyond, a host knows those whom it is linked to, as the lists of all would
 take more memory than there is, and lists are not compared.
@@ -29,7 +29,7 @@ from ringipam.core.events import ClaimAddress, Leased
 from sim.checkers import Checker
 from sim.cluster import World
 from sim.host import Host
-from sim.mesh import mesh
+from sim.mesh import LINKS, mesh
 from sim.traffic import Counts, Traffic
 
 PEERS = (1_000, 10_000)
@@ -37,9 +37,9 @@ WHOLE_LISTS_MAX = 1_000
 """With more hosts than these, nobody knows all."""
 TOKENS_MAX = 1_000
 CHANGES = 10
-LINKING_S = 10
+LINKING_S = 5
 """In which all links are made and the greetings are over."""
-REST_S = 10
+REST_S = 6
 LIMIT_MS = 60_000
 QUIET_MS = 3_000
 """After a change is known everywhere, until nobody speaks of it any more."""
@@ -112,11 +112,11 @@ class Arrivals(Checker):
 class Spread:
     """One system, from its start to its last change."""
 
-    def __init__(self, peers: int, tokens: int, seed: int = 1) -> None:
+    def __init__(self, peers: int, tokens: int, seed: int = 1, links: int = LINKS) -> None:
         self._begin = time.perf_counter()
         self.found = Found(peers, tokens, peers <= WHOLE_LISTS_MAX)
         self._say("hosts start")
-        self.world = mesh(seed, peers, tokens, whole_lists=self.found.whole_lists)
+        self.world = mesh(seed, peers, tokens, whole_lists=self.found.whole_lists, links=links)
         self._traffic = Traffic(self.world, SAMPLE)
         self._arrivals = Arrivals(self.world)
         self.world.watch(self._arrivals)
@@ -241,11 +241,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--peers", type=int, nargs="+", default=PEERS, metavar="N", help="hosts (default: 1000 10000)")
     parser.add_argument("--tokens", type=int, nargs="+", metavar="N", help="of the ring (default: 1000, or one a host)")
     parser.add_argument("--changes", type=int, default=CHANGES, metavar="N", help=f"default: {CHANGES}")
+    parser.add_argument("--links", type=int, default=LINKS, metavar="N", help=f"each dials (default: {LINKS})")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
     options = parser.parse_args(arguments)
     systems = [
-        Spread(peers, tokens, options.seed).complete(options.changes)
+        Spread(peers, tokens, options.seed, options.links).complete(options.changes)
         for peers in options.peers
         for tokens in options.tokens or [min(peers, TOKENS_MAX)]
     ]
