@@ -79,7 +79,7 @@ MUTANTS = (
             Edit(digest_of, "key=salt).digest()", "key=salt).digest()[:1].translate(bytes(n & 1 for n in range(256)))"),
             Edit(Spreading.reconcile, 'self._state.rng.bits64().to_bytes(8, "big")', 'b"the same"'),
         ),
-        shown=Shown(0, seconds=30),
+        shown=Shown(1, seconds=30),
     ),
     Mutant(
         "members-not-durable",

@@ -52,7 +52,7 @@ MUTANTS = (
             "NobodyIsContested",
         ),
         (Edit(Ring._splice, "if claim != left:", "if left is None or claim.owner != left.owner:"),),
-        shown=Shown(1),
+        shown=Shown(3),
     ),
     Mutant(
         "compared-by-stamp",
