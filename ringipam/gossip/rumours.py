@@ -127,10 +127,9 @@ class Rumours:
         return found
 
     def _cool(self, number: int, now: int) -> None:
-        for old in [old for old, (_, until) in self._cold.items() if until <= now]:
-            del self._cold[old]
+        self._cold.pop(number, None)
         self._cold[number] = self._hot.pop(number).rumour, now + KEPT_MS
-        if len(self._cold) > HOT_MAX:
+        while len(self._cold) > HOT_MAX or next(iter(self._cold.values()))[1] <= now:  # the oldest stand first
             del self._cold[next(iter(self._cold))]
 
     def _remember(self, number: int) -> None:
