@@ -36,7 +36,7 @@ MUTANTS = (
                 "run[0].claim.version + 1",
             ),
         ),
-        shown=Shown(40, faults="none"),
+        shown=Shown(59, faults="none"),
         standard=False,
     ),
     Mutant(
