@@ -7,7 +7,8 @@ from ringipam.claim import Claim
 from ringipam.codec import encode
 from ringipam.core.identity import mark_of
 from ringipam.core.rng import Rng
-from ringipam.gossip.antientropy import RingParts, answering, narrowed, opening, prints, telling
+from ringipam.gossip.antientropy import answering, narrowed, opening, prints, telling
+from ringipam.gossip.ringparts import RingParts
 from ringipam.gossip.roster import Roster
 from ringipam.messages import Body, Compare, Digest, Envelope, Ranges
 from ringipam.ring.ring import Ring

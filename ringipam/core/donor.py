@@ -52,6 +52,12 @@ class Donor:
         self._held: dict[str, _Held] = {}
         self._idle_rounds: dict[tuple[Range, int], int] = {}  # a fragment and its patience → rounds it lay idle
         self._due_ms = state.now + state.settings.housekeeping_ms
+        self._tidy: tuple[int, int, int, str] | None = None
+        """In which state there was nothing to coalesce: a long ring is not looked through again without need."""
+        self._small: list[Range] = []
+        """The small ranges of this peer."""
+        self._small_at = -1
+        """In the ring that had changed so often."""
 
     # ── requests ─────────────────────────────────────────────────────────────────────────────────
 
@@ -211,18 +217,24 @@ class Donor:
         if state.ring is None:
             return
         self._return_fragments()
+        looked_at = (state.ring_changes, state.doubtful.size, state.suspended.size, state.hold)
+        if looked_at == self._tidy:
+            return
         runs = [run for mine in state.possessed() for run in state.ring.coalescible(state.me, *mine)]
         if runs:
             state.join(runs[:HOUSEKEEPING_MAX], state.me)
+        else:
+            self._tidy = looked_at
 
     def _return_fragments(self) -> None:
         """Small free ranges go to a neighbour, so that the ring shrinks again after churn."""
         state = self._state
         assert state.ring is not None
+        if self._small_at != state.ring_changes:
+            self._small_at = state.ring_changes
+            self._small = [mine for mine in state.ring.ranges_of(state.me) if mine.size <= MERGED_SIZE_MAX]
         idle, due = {}, []
-        for fragment in state.ring.ranges_of(state.me):
-            if fragment.size > MERGED_SIZE_MAX:
-                continue
+        for fragment in self._small:
             home = self._surrounded_by(fragment) if fragment.size <= RETURNED_SIZE_MAX else ""
             patience = IDLE_ROUNDS if home else MERGED_ROUNDS
             home = home or self._larger_beside(fragment)

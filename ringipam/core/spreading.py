@@ -9,7 +9,8 @@ from ringipam.core.links import Links
 from ringipam.core.routing import Router
 from ringipam.core.settings import NEVER
 from ringipam.core.state import State, check_ranges
-from ringipam.gossip.antientropy import RingParts, answering, narrowed, opening, prints, telling
+from ringipam.gossip.antientropy import answering, narrowed, opening, prints, telling
+from ringipam.gossip.ringparts import RingParts
 from ringipam.gossip.roster import POSITIONS
 from ringipam.messages import (
     Ack,
@@ -33,6 +34,8 @@ T = TypeVar("T")
 PRINTS_PAGE = 500
 SPANS_PAGE = 50
 MEMBERS_PAGE = 500
+LESSON_MS = 2_000
+"""A newcomer turns to another neighbour when the one that tells it the ring has been silent for so long."""
 FREE_PUBLISH_MS = 1_000
 FREE_SHARE_MS = 50
 """A peer waits so long for each member there is before it publishes its free space again: all together, 20 a second."""
@@ -49,11 +52,14 @@ class Spreading:
         self._exchange_ms = state.now
         self._publish_ms = state.now
         self._free_ms = state.now
-        self._offered: dict[str, Offer] = {}
         self._last: dict[str, Point] = {}
         """What each peer said last of its own history."""
         self._parts: RingParts | None = None
         self._parts_at = -1
+        self._teacher = ""
+        """Who tells this peer the ring, while it knows it in part only."""
+        self._taught_ms = 0
+        self._grown_up = False
 
     # ── time ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -107,9 +113,8 @@ class Spreading:
             state.spread((), (state.members.publish(free=free, point=state.members.point),), state.me)
 
     def _offer(self) -> None:
-        state, neighbours = self._state, self._links.neighbours()
-        for neighbour, offer in state.rumours.offers(state.rng.drawn(neighbours), len(neighbours)):
-            self._offered[neighbour] = offer
+        state = self._state
+        for neighbour, offer in state.rumours.offers(state.rng.drawn(self._links.neighbours()), state.now):
             self._router.send(neighbour, offer)
 
     def reconcile(self, neighbour: str) -> None:
@@ -123,7 +128,7 @@ class Spreading:
         assert state.ring is not None
         if self._parts is None or self._parts_at != state.ring_changes:
             self._parts_at = state.ring_changes
-            self._parts = RingParts(state.ring)
+            self._parts = RingParts(state.ring, self._parts)
         return self._parts
 
     # ── messages ─────────────────────────────────────────────────────────────────────────────────
@@ -159,21 +164,25 @@ class Spreading:
         """Somebody tells how far this peer's history had come, as far as it knows (S12)."""
         state = self._state
         state.confront(recall.point, sender)
+        if not state.unconfirmed:
+            return  # every new link brings one of these
         if recall.point is None:
             state.doubters.add(sender)
         # Who knows nothing of this peer confirms nothing, unless nobody within reach knows more.
         others = {peer for peer in state.members.others() if state.members.reachable(peer)}
         known = recall.point is not None or others <= state.doubters
-        if state.unconfirmed and known and not state.fenced:
+        if known and not state.fenced:
             state.unconfirmed = False
             state.gained = True
             state.log("info", f"{sender} confirms that this host's data is current")
 
     def offered(self, sender: str, offer: Offer) -> None:
-        self._router.send(sender, self._state.rumours.offered(sender, offer, self._state.now))
+        want = self._state.rumours.offered(sender, offer, self._state.now)
+        if want.rumours:
+            self._router.send(sender, want)
 
     def wanted(self, sender: str, want: Want) -> None:
-        for rumour in self._state.rumours.wanted(sender, self._offered.pop(sender, None), want):
+        for rumour in self._state.rumours.wanted(want):
             self._router.send(sender, rumour)
 
     def told(self, sender: str, rumour: Rumour) -> None:
@@ -198,11 +207,24 @@ class Spreading:
         state = self._state
         assert state.ring is not None
         check_ranges(compare.prints, state.extent)
+        if self._taught_by_another(sender):
+            return
         finer, differing = narrowed(self._ring_parts(), compare.prints, compare.salt)
         for page in _pages(finer, PRINTS_PAGE):
             self._router.send(sender, Compare(compare.salt, page))
         for ranges in telling(state.ring, differing):
             self._router.send(sender, ranges)
+
+    def _taught_by_another(self, sender: str) -> bool:
+        """Whether this peer is a newcomer to whom somebody else tells the ring: each neighbour would tell it all."""
+        state = self._state
+        assert state.ring is not None
+        self._grown_up = self._grown_up or all(claim.owner for _, claim in state.ring.tokens())
+        linked = self._links.link_to(self._teacher) is not None
+        if self._grown_up or (linked and self._teacher != sender and state.now < self._taught_ms + LESSON_MS):
+            return not self._grown_up
+        self._teacher, self._taught_ms = sender, state.now
+        return False
 
     def compared_members(self, sender: str, compare: CompareMembers) -> None:
         members = self._state.members
@@ -217,6 +239,8 @@ class Spreading:
         state = self._state
         state.check(ranges.segments)
         state.join(ranges.segments, sender)
+        if sender == self._teacher:
+            self._taught_ms = state.now
         if ranges.answer:
             assert state.ring is not None
             for answer in answering(state.ring, ranges):

@@ -8,22 +8,19 @@ Pure functions of what a peer holds and a message.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import islice
 from typing import NamedTuple, Protocol
 
 from ringipam.address import Range
 from ringipam.claim import Segment
+from ringipam.gossip.ringparts import RingParts
 from ringipam.gossip.roster import POSITIONS, Roster
 from ringipam.messages import Digest, Print, Ranges
-from ringipam.ring.fingerprint import content, digest_of, pieces
 from ringipam.ring.ring import Ring
 
 PARTS = 8
 """In how many a range that differs is split."""
 PRINT_SIZE = 4
 """Of a part's fingerprint: what a collision hides, once in 2**32, the next exchange shows under its own salt (S21)."""
-LEAF_TOKENS = 8
-"""With so few tokens in a sub-range, sending them is cheaper than narrowing further."""
 SEGMENTS_MAX = 2_000
 """In one message; more go in several."""
 
@@ -41,24 +38,6 @@ class Parted(Protocol):
         """Whether there are so few things that telling them is cheaper than narrowing further."""
 
 
-class RingParts:
-    """A ring as it is compared, as long as it does not change."""
-
-    def __init__(self, ring: Ring) -> None:
-        self._ring = ring
-        self.whole = content(ring, *ring.universe)
-
-    def fingerprint(self, lo: int, hi: int, salt: bytes) -> bytes:
-        whole = (lo, hi) == self._ring.universe
-        return digest_of(self.whole if whole else content(self._ring, lo, hi), salt)
-
-    def pieces(self, lo: int, hi: int, parts: int) -> list[Range]:
-        return pieces(self._ring, lo, hi, parts)
-
-    def few(self, lo: int, hi: int) -> bool:
-        return len(list(islice(self._ring.segments(lo, hi), LEAF_TOKENS + 1))) <= LEAF_TOKENS
-
-
 class Narrowed(NamedTuple):
     """Where two peers differ, as one of them finds."""
 
@@ -70,7 +49,7 @@ class Narrowed(NamedTuple):
 
 def opening(ring: RingParts, roster: Roster, salt: bytes) -> Digest:
     """The first message of an exchange."""
-    return Digest(salt, digest_of(ring.whole, salt), roster.fingerprint(*POSITIONS, salt))
+    return Digest(salt, ring.fingerprint(*ring.universe, salt), roster.fingerprint(*POSITIONS, salt))
 
 
 def prints(mine: Parted, lo: int, hi: int, salt: bytes) -> list[Print]:

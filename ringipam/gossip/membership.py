@@ -47,6 +47,8 @@ class Membership:
         self.roster = Roster()
         self.departures = 0
         """How many members have gone; what was derived from that holds as long as this does."""
+        self._others: list[str] | None = None
+        """What `others` says, as long as nobody comes or goes."""
         self._hold(me, 0)
         self._probe_ms = probe_ms
         self._timeout_ms = timeout_ms
@@ -85,7 +87,11 @@ class Membership:
 
     def others(self) -> list[str]:
         """Every other member that has neither left nor been removed."""
-        return [peer for peer, known in self._known.items() if peer != self._me and not known.member.standing.gone]
+        if self._others is None:
+            self._others = [
+                peer for peer, known in self._known.items() if peer != self._me and not known.member.standing.gone
+            ]
+        return list(self._others)
 
     def gone(self, peer: str) -> bool:
         """Whether it has left or was removed; for ever, then (safety.md S10)."""
@@ -122,7 +128,10 @@ class Membership:
     def _hold(self, member: Member, now: int) -> None:
         """Whatever is learned of a member goes in here."""
         known = self._known.get(member.peer)
-        self.departures += member.standing.gone and not (known and known.member.standing.gone)
+        departs = member.standing.gone and not (known and known.member.standing.gone)
+        self.departures += departs
+        if known is None or departs:
+            self._others = None
         if known is None:
             self._known[member.peer] = _Known(member, now)
         else:

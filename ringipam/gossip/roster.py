@@ -15,6 +15,7 @@ from ringipam.messages import Member
 
 POSITIONS = Range(0, 1 << 32)
 FINGERPRINT_SIZE = 8
+HASH_SIZE = 32
 FEW = 8
 """Telling so few members is cheaper than narrowing further."""
 
@@ -25,21 +26,27 @@ class Roster:
     Addresses do not count, as each peer sees its own way there, nor does free space, which no change comes without.
     """
 
-    __slots__ = ("_position", "_positions", "_texts")
+    __slots__ = ("_position", "_positions", "_texts", "_whole")
 
     def __init__(self) -> None:
         self._position: dict[str, tuple[int, str]] = {}
         self._positions: list[tuple[int, str]] = []
         """Where each member stands, and its id, as two may stand at one place."""
         self._texts: list[bytes] = []
+        self._whole: bytes | None = None
+        """A hash of all of it, without salt, which no other list has; kept until something changes."""
 
     def put(self, member: Member) -> None:
         """Take in a member or what became of it; O(log n) but for moving the lists' tails when it is new."""
         text = f"{member.peer} {member.incarnation} {member.health.value} {member.standing.value}\n".encode()
         place = self._position.get(member.peer)
         if place is not None:
-            self._texts[bisect_left(self._positions, place)] = text
+            index = bisect_left(self._positions, place)
+            if self._texts[index] != text:
+                self._texts[index] = text
+                self._whole = None
             return
+        self._whole = None
         place = self._position[member.peer] = position(member.peer), member.peer
         index = bisect_left(self._positions, place)
         self._positions.insert(index, place)
@@ -53,8 +60,14 @@ class Roster:
     # What antientropy.py compares
 
     def fingerprint(self, lo: int, hi: int, salt: bytes) -> bytes:
-        first, last = self._slice(lo, hi)
-        return blake2b(b"".join(self._texts[first:last]), digest_size=FINGERPRINT_SIZE, key=salt).digest()
+        if (lo, hi) == POSITIONS:
+            if self._whole is None:
+                self._whole = _hash(self._texts)
+            said = self._whole
+        else:
+            first, last = self._slice(lo, hi)
+            said = _hash(self._texts[first:last])
+        return blake2b(said, digest_size=FINGERPRINT_SIZE, key=salt).digest()
 
     def pieces(self, lo: int, hi: int, parts: int) -> list[Range]:
         """`[lo, hi)` in up to `parts` pieces with about equally many members."""
@@ -71,6 +84,10 @@ class Roster:
     def _slice(self, lo: int, hi: int) -> tuple[int, int]:
         first = bisect_left(self._positions, (lo, ""))
         return first, bisect_left(self._positions, (hi, ""), first)
+
+
+def _hash(texts: list[bytes]) -> bytes:
+    return blake2b(b"".join(texts), digest_size=HASH_SIZE).digest()
 
 
 def position(peer: str) -> int:

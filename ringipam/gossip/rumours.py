@@ -1,7 +1,8 @@
 """News on its way to everybody: offered by number, fetched by whoever lacks it, passed on only where it was news.
 
 Push-pull rumour spreading (Karp et al., "Randomized Rumor Spreading", 2000; docs/design.md, "Gossip"). An offer
-costs a few bytes, so a payload reaches most peers just once. Whatever is lost here, anti-entropy brings.
+costs a few bytes, so a payload reaches most peers just once; who has it already says nothing. Whatever is lost here,
+anti-entropy brings.
 """
 
 from __future__ import annotations
@@ -18,7 +19,10 @@ SEEN_MAX = 20_000
 OFFER_MAX = 500
 FANOUT = 2
 """How many neighbours are offered something in a round."""
-REFUSALS_MAX = 6
+OFFERS_MAX = 8
+"""To so many neighbours a peer offers a rumour. If all do, some exp(-8) of them are left out."""
+KEPT_MS = 1_000
+"""So long after its last offer a rumour can still be asked for."""
 PATIENCE_MS = 300
 """How long a rumour that was asked for may take before another is asked."""
 
@@ -27,9 +31,8 @@ PATIENCE_MS = 300
 class _Hot:
     rumour: Rumour
     known_by: set[str] = field(default_factory=set)
+    """Who has it, or was offered it."""
     offers: int = 0
-    refusals: int = 0
-    """How often a neighbour turned out to have it already."""
 
 
 class Rumours:
@@ -37,6 +40,8 @@ class Rumours:
 
     def __init__(self) -> None:
         self._hot: dict[int, _Hot] = {}
+        self._cold: dict[int, tuple[Rumour, int]] = {}
+        """What is offered no more, and until when it can be asked for."""
         self._seen: dict[int, None] = {}
         self._asked: dict[int, int] = {}
         """What was asked for and has not come yet, and when it is asked for again."""
@@ -46,7 +51,7 @@ class Rumours:
         return bool(self._hot)
 
     def counts(self) -> dict[str, int]:
-        return {"rumours to spread": len(self._hot), "rumours seen": len(self._seen)}
+        return {"rumours to spread": len(self._hot), "rumours seen": len(self._seen), "rumours told": len(self._cold)}
 
     def begin(self, segments: tuple[Segment, ...], members: tuple[Member, ...], source: str = "") -> None:
         """Spread this news, but not back to `source`.
@@ -73,31 +78,30 @@ class Rumours:
         """This rumour arrived and was no news: do not fetch it again."""
         self._remember(rumour)
 
-    def offers(self, neighbours: Iterable[str], count: int) -> list[tuple[str, Offer]]:
-        """The offers of a round, to the first of the `count` `neighbours` (in random order) that lack something hot.
+    def offers(self, neighbours: Iterable[str], now: int) -> list[tuple[str, Offer]]:
+        """The offers of a round, to the first of the `neighbours` (in random order) that may lack something hot.
 
-        A rumour cools when all neighbours have it, or so many that were offered it that everybody has it with high
-        probability (the feedback of Demers et al., "Epidemic Algorithms", 1987), or when nobody answers any more.
+        A rumour cools when all neighbours were offered it, or so many that everybody has it with high probability.
         """
-        limit = 2 * count.bit_length() + 4
-        cold = [n for n, hot in self._hot.items() if hot.offers >= limit or hot.refusals >= REFUSALS_MAX]
-        for number in cold:
-            del self._hot[number]
+        for number in [number for number, hot in self._hot.items() if hot.offers >= OFFERS_MAX]:
+            self._cool(number, now)
         found: list[tuple[str, Offer]] = []
         for neighbour in neighbours:
             fresh = [number for number, hot in self._hot.items() if neighbour not in hot.known_by][:OFFER_MAX]
             if fresh:
                 for number in fresh:
                     self._hot[number].offers += 1
+                    self._hot[number].known_by.add(neighbour)
                 found.append((neighbour, Offer(tuple(fresh))))
                 if len(found) == FANOUT:
                     return found
         if not found:
-            self._hot.clear()
+            for number in list(self._hot):
+                self._cool(number, now)
         return found
 
     def offered(self, sender: str, offer: Offer, now: int) -> Want:
-        """Which of the offered rumours are wanted; the answer also tells the sender which ones are not.
+        """Which of the offered rumours are wanted.
 
         What another was just asked for is on its way, and not wanted twice.
         """
@@ -112,15 +116,21 @@ class Rumours:
                 wanted.append(number)
         return Want(tuple(wanted))
 
-    def wanted(self, sender: str, offered: Offer | None, want: Want) -> list[Rumour]:
-        """The payloads asked for. `offered` is what the sender was last offered: it has what it did not want."""
-        wanted = set(want.rumours)
-        for number in (*(offered.rumours if offered else ()), *want.rumours):
-            hot = self._hot.get(number)
-            if hot is not None:
-                hot.known_by.add(sender)
-                hot.refusals += number not in wanted
-        return [self._hot[number].rumour for number in want.rumours if number in self._hot]
+    def wanted(self, want: Want) -> list[Rumour]:
+        """The payloads asked for, as far as they are still here."""
+        found = []
+        for number in want.rumours:
+            if number in self._hot:
+                found.append(self._hot[number].rumour)
+            elif number in self._cold:
+                found.append(self._cold[number][0])
+        return found
+
+    def _cool(self, number: int, now: int) -> None:
+        self._cold.pop(number, None)
+        self._cold[number] = self._hot.pop(number).rumour, now + KEPT_MS
+        while len(self._cold) > HOT_MAX or next(iter(self._cold.values()))[1] <= now:  # the oldest stand first
+            del self._cold[next(iter(self._cold))]
 
     def _remember(self, number: int) -> None:
         self._asked.pop(number, None)

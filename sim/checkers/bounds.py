@@ -67,6 +67,7 @@ class NothingGrowsWithoutBound(Checker):
             "addresses to dial": 2 * hosts + 40,
             "rumours to spread": 2_000,
             "rumours seen": 20_000,
+            "rumours told": 2_000,
             "ways learned": 5_000,
             "envelopes seen": 5_000,
         }

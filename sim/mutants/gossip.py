@@ -42,10 +42,10 @@ MUTANTS = (
         (
             Edit(
                 Rumours.offers,
-                "if hot.offers >= limit or hot.refusals >= REFUSALS_MAX]",
-                "if limit < 0]",
+                "if hot.offers >= OFFERS_MAX]",
+                "if hot.offers < 0]",
             ),
-            Edit(Rumours.offers, "self._hot.clear()", "pass"),
+            Edit(Rumours.offers, "for number in list(self._hot):", "for number in ():"),
         ),
         shown=Shown(1),
     ),
@@ -79,7 +79,7 @@ MUTANTS = (
             Edit(digest_of, "key=salt).digest()", "key=salt).digest()[:1].translate(bytes(n & 1 for n in range(256)))"),
             Edit(Spreading.reconcile, 'self._state.rng.bits64().to_bytes(8, "big")', 'b"the same"'),
         ),
-        shown=Shown(0, seconds=30),
+        shown=Shown(1, seconds=30),
     ),
     Mutant(
         "members-not-durable",

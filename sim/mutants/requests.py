@@ -82,7 +82,7 @@ MUTANTS = (
         "A copy of a request that was denied is granted, though nobody waits for it any more.",
         ("SpaceIsGrantedOnce",),
         (Edit(Donor._deny, "state.answered[asker] = request.number", "pass"),),
-        shown=Shown(24, seconds=20, faults=_COPIES),
+        shown=Shown(3, seconds=20, faults=_COPIES),
         standard=False,
     ),
     Mutant(
@@ -98,7 +98,7 @@ MUTANTS = (
         "A restarted donor does not know which requests it has granted.",
         ("SpaceIsGrantedOnce",),
         (Edit(State.__init__, "dict(stored.answered)", "{}"),),
-        shown=Shown(104, seconds=30, hosts=3, faults="stale-copies,restart"),
+        shown=Shown(68, seconds=30, hosts=3, faults="stale-copies,restart"),
         standard=False,
     ),
     Mutant(
@@ -183,7 +183,7 @@ MUTANTS = (
             Edit(Allocator.tick, "if waiting.due_ms <= state.now:", "if False:"),
             Edit(Allocator.deadline, "min(due, waiting.due_ms, ", "min(due, "),
         ),
-        shown=Shown(1),
+        shown=Shown(2),
     ),
     Mutant(
         "waiting-requests-not-looked-at",

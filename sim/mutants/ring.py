@@ -36,7 +36,7 @@ MUTANTS = (
                 "run[0].claim.version + 1",
             ),
         ),
-        shown=Shown(40, faults="none"),
+        shown=Shown(59, faults="none"),
         standard=False,
     ),
     Mutant(
@@ -52,7 +52,7 @@ MUTANTS = (
             "NobodyIsContested",
         ),
         (Edit(Ring._splice, "if claim != left:", "if left is None or claim.owner != left.owner:"),),
-        shown=Shown(1),
+        shown=Shown(3),
     ),
     Mutant(
         "compared-by-stamp",

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from hashlib import blake2b
+
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ringipam.address import Range
 from ringipam.claim import Claim, Segment
 from ringipam.codec.limits import PRINT_BYTES
-from ringipam.gossip.antientropy import PRINT_SIZE, Parted, RingParts, answering, narrowed, prints, telling
+from ringipam.gossip.antientropy import PRINT_SIZE, Parted, answering, narrowed, prints, telling
+from ringipam.gossip.ringparts import BLOCK_TOKENS, RingParts
 from ringipam.gossip.roster import FEW, POSITIONS, Roster, position
 from ringipam.messages import Health, Member
 from ringipam.ring.ring import Ring
@@ -127,3 +130,73 @@ def test_two_rings_are_equal_after_one_exchange(
 
 def test_the_codec_knows_how_long_a_fingerprint_of_a_part_is() -> None:
     assert PRINT_SIZE == PRINT_BYTES
+
+
+spans = st.tuples(st.integers(0, 4095), st.integers(1, 4096)).filter(lambda span: span[0] < span[1])
+
+
+@pytest.fixture
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ringipam.gossip.ringparts.BLOCK_TOKENS", 4)
+
+
+@pytest.mark.usefixtures("small_blocks")
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(bounds, versions, bounds, versions, spans)
+def test_two_rings_look_alike_just_where_they_agree(
+    my_starts: list[int], my_stamps: list[int], their_starts: list[int], their_stamps: list[int], span: tuple[int, int]
+) -> None:
+    mine, other = ring(my_starts, my_stamps), ring(their_starts, their_stamps)
+
+    alike = RingParts(mine).fingerprint(*span, SALT) == RingParts(other).fingerprint(*span, SALT)
+
+    assert alike is (mine.columns(*span) == other.columns(*span))
+
+
+@pytest.mark.usefixtures("small_blocks")
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(bounds, versions, bounds, versions, spans)
+def test_a_ring_that_changed_looks_as_if_it_had_always_been_so(
+    starts: list[int], stamps: list[int], news: list[int], news_stamps: list[int], span: tuple[int, int]
+) -> None:
+    held = ring(starts, stamps)
+    before = RingParts(held)
+    held.join(ring(news, news_stamps).segments())
+
+    after = RingParts(held, before)
+
+    for part in (span, UNIVERSE):
+        assert after.fingerprint(*part, SALT) == RingParts(held).fingerprint(*part, SALT)
+    assert after.fingerprint(*UNIVERSE, SALT) != after.fingerprint(*UNIVERSE, b"another!")
+
+
+def test_one_change_in_a_long_ring_does_not_cost_the_whole_ring(monkeypatch: pytest.MonkeyPatch) -> None:
+    universe = Range(0, 1 << 20)
+    held = Ring(universe)
+    held.join(Segment(at, at + 64, Claim(0, 1 + at // 64 % 5, "h.1", "w.2")) for at in range(0, 1 << 20, 64))
+    before = RingParts(held)
+    held.join([Segment(640, 704, Claim(0, 9, "h.1", "w.2"))])
+    hashed: list[int] = []
+    monkeypatch.setattr("ringipam.gossip.ringparts.content", lambda r, lo, hi: hashed.append(len(r.columns(lo, hi)[0])))
+    monkeypatch.setattr("ringipam.gossip.ringparts.blake2b", lambda *_, **__: blake2b())
+
+    after = RingParts(held, before)
+    after.fingerprint(*universe, SALT)
+
+    assert len(hashed) == 1
+    assert sum(hashed) <= BLOCK_TOKENS
+
+
+def test_a_list_that_changed_looks_as_if_it_had_always_been_so() -> None:
+    held = roster([member(n) for n in range(50)])
+    before = held.fingerprint(*POSITIONS, SALT)
+
+    held.put(member(7))
+    unchanged = held.fingerprint(*POSITIONS, SALT)
+    held.put(member(7, incarnation=2))
+    held.put(member(50))
+
+    assert unchanged == before
+    assert held.fingerprint(*POSITIONS, SALT) == roster(
+        [member(n, incarnation=2 if n == 7 else 1) for n in range(51)]
+    ).fingerprint(*POSITIONS, SALT)

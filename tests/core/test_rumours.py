@@ -6,7 +6,7 @@ from math import log2
 
 from ringipam.claim import Claim, Segment
 from ringipam.core.rng import Rng
-from ringipam.gossip.rumours import PATIENCE_MS, Rumours
+from ringipam.gossip.rumours import KEPT_MS, OFFERS_MAX, PATIENCE_MS, Rumours
 from ringipam.messages import Offer, Want
 
 NEWS = (Segment(0, 8, Claim(0, 2, "a.1", "b.2")),)
@@ -27,11 +27,11 @@ def test_a_rumour_reaches_everybody_within_twice_log2_rounds_and_nearly_everybod
         offers = []
         for name in names:
             others = [other for other in names if other != name]
-            found = peers[name].offers(rng.drawn(others), len(others)) if peers[name].hot else []
+            found = peers[name].offers(rng.drawn(others), now * 100) if peers[name].hot else []
             offers += [(name, *offer) for offer in found]
-        wants = [(name, to, offer, peers[to].offered(name, offer, now * 100)) for name, to, offer in offers]
-        for name, to, offer, want in wants:
-            for rumour in peers[name].wanted(to, offer, want):
+        wants = [(name, to, peers[to].offered(name, offer, now * 100)) for name, to, offer in offers]
+        for name, to, want in wants:
+            for rumour in peers[name].wanted(want):
                 copies += 1
                 if holders.setdefault(to, now) == now:
                     peers[to].add(rumour, name)
@@ -46,7 +46,7 @@ def test_the_same_news_is_one_rumour_whoever_begins_it() -> None:
     donor.begin(NEWS, ())
     grantee.begin(NEWS, ())
 
-    [(_, offer)] = donor.offers(["b.2"], 1)
+    [(_, offer)] = donor.offers(["b.2"], 0)
 
     assert grantee.offered("a.1", offer, 0) == Want(())
 
@@ -59,15 +59,41 @@ def test_what_is_on_its_way_is_not_asked_for_twice_until_it_is_late() -> None:
     assert rumours.offered("c.3", Offer((7,)), PATIENCE_MS) == Want((7,))
 
 
-def test_a_rumour_that_everybody_asked_knows_already_is_offered_no_more() -> None:
+def test_a_rumour_is_offered_to_some_neighbours_once_each_and_then_no_more() -> None:
     rumours = Rumours()
     rumours.begin(NEWS, ())
     everybody = [f"h{n}.{n:x}" for n in range(100)]
-    asked = 0
-    while found := rumours.offers(everybody, len(everybody)):
-        asked += len(found)
-        for neighbour, offer in found:
-            rumours.wanted(neighbour, offer, Want(()))
+    asked: list[str] = []
+    now = 0
+    while found := rumours.offers(everybody, now):
+        asked += [neighbour for neighbour, _ in found]
+        now += 100
 
-    assert asked < 10
+    assert len(asked) == len(set(asked)) == OFFERS_MAX
     assert not rumours.hot
+
+
+def test_whoever_told_of_a_rumour_is_not_offered_it() -> None:
+    rumours = Rumours()
+    rumours.begin(NEWS, (), source="a.1")
+    [(first, offer)] = rumours.offers(["a.1", "b.2"], 0)
+
+    assert first == "b.2"
+    assert rumours.offers(["a.1", "b.2"], 100) == []
+    assert len(offer.rumours) == 1
+
+
+def test_a_rumour_can_be_asked_for_a_while_after_its_last_offer_and_is_then_forgotten() -> None:
+    rumours = Rumours()
+    rumours.begin(NEWS, ())
+    [(_, offer)] = rumours.offers(["b.2"], 0)
+    want = Want(offer.rumours)
+    assert rumours.offers(["b.2"], 100) == []
+
+    late = rumours.wanted(want)
+    rumours.begin((Segment(8, 9, Claim(0, 3, "a.1", "b.2")),), ())
+    rumours.offers(["b.2"], 200)
+    rumours.offers(["b.2"], 100 + KEPT_MS)
+
+    assert [rumour.segments for rumour in late] == [NEWS]
+    assert rumours.wanted(want) == []
