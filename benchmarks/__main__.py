@@ -1,6 +1,6 @@
 """ringipam and its rivals in one run, in turns, beside what this machine's disk and sockets allow.
 
-    python -m benchmarks [--quick] [--json FILE] [--plots DIR] [ROW …]
+    python -m benchmarks [--quick] [--steady-minutes M] [--json FILE] [--plots DIR] [ROW …]
 
 Everybody who takes part in a row is set up once; then they work in turns for a moment each, round after round, so that
 whatever else the machine does troubles all alike. What is printed is the median over the rounds and its quartiles.
@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks import bars, plots, report
@@ -48,6 +49,9 @@ def main() -> int:
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--quick", dest="scale", action="store_const", const=QUICK, help="in about two minutes")
     size.add_argument("--smoke", dest="scale", action="store_const", const=SMOKE, help="only to see that all runs")
+    parser.add_argument(
+        "--steady-minutes", type=float, metavar="M", help="how long the row steady goes on (default: 1)"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure of every round here")
     parser.add_argument("--plots", type=Path, metavar="DIR", help="draw SVG files here (needs matplotlib)")
     parser.add_argument("--from", dest="found", type=Path, metavar="FILE", help="measure nothing: show a --json again")
@@ -55,11 +59,14 @@ def main() -> int:
     arguments = parser.parse_args()
     if unknown := [name for name in arguments.rows if name not in ROWS]:
         parser.error(f"there is no row {', '.join(unknown)}; there are {', '.join(ROWS)}")
+    scale = arguments.scale or STANDARD
+    if arguments.steady_minutes is not None:
+        scale = replace(scale, steady_s=60 * arguments.steady_minutes)
     if arguments.found is not None:
         results = Results.load(arguments.found)
     else:
         with tempfile.TemporaryDirectory(prefix="ringipam-", dir=arguments.directory) as directory:
-            results = run(Path(directory), arguments.scale or STANDARD, arguments.rows or list(ROWS))
+            results = run(Path(directory), scale, arguments.rows or list(ROWS))
     if arguments.json is not None:
         results.save(arguments.json)
     scale = next(scale for scale in (QUICK, SMOKE, STANDARD) if scale.name == results.scale)
@@ -89,7 +96,9 @@ def run(directory: Path, scale: Scale, names: list[str]) -> Results:
 
 def command(scale: Scale, names: list[str]) -> str:
     words = ["python -m benchmarks"]
-    words += [f"--{scale.name}"] if scale is not STANDARD else []
+    words += [f"--{scale.name}"] if scale.name != STANDARD.name else []
+    usual = next(known for known in (STANDARD, QUICK, SMOKE) if known.name == scale.name)
+    words += [f"--steady-minutes {scale.steady_s / 60:g}"] if scale.steady_s != usual.steady_s else []
     return " ".join(words + (names if names != list(ROWS) else []))
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
-from functools import cache
 from urllib.parse import parse_qsl
 
 from ringipam.config import OLDER_THAN_S, OLDER_THAN_S_MAX, TIMEOUT_S, TIMEOUT_S_MAX
@@ -113,7 +112,7 @@ class Arguments:
         return max(1, round(seconds * 1000))
 
 
-def read_query(fields: tuple[Field, ...], query: str) -> dict[str, object]:
+def read_query(fields: Sequence[Field], query: str) -> dict[str, object]:
     """The parameters of `query`; raises RequestError if any is unknown, twice there, or malformed."""
     if not query:
         return {}
@@ -121,7 +120,7 @@ def read_query(fields: tuple[Field, ...], query: str) -> dict[str, object]:
         pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=True, errors="strict", max_num_fields=16)
     except ValueError:
         raise RequestError(f"malformed query: {query[:60]!r}") from None
-    known = _by_name(fields)
+    known = {field.name: field for field in fields}
     values: dict[str, object] = {}
     for name, text in pairs:
         if name not in known:
@@ -132,12 +131,12 @@ def read_query(fields: tuple[Field, ...], query: str) -> dict[str, object]:
     return values
 
 
-def read_body(fields: tuple[Field, ...], body: bytes) -> dict[str, object]:
+def read_body(fields: Sequence[Field], body: bytes) -> dict[str, object]:
     """The members of the JSON object `body`; an empty body is an empty object. Raises RequestError."""
     data = _parse_json(body) if body else {}
     if not isinstance(data, dict):
         raise RequestError("the body is not a JSON object")
-    known = _by_name(fields)
+    known = {field.name: field for field in fields}
     for name in data:
         if name not in known:
             raise RequestError(_unknown("field", name, known))
@@ -145,12 +144,6 @@ def read_body(fields: tuple[Field, ...], body: bytes) -> dict[str, object]:
         if field.required and field.name not in data:
             raise RequestError(f"{field.name} is missing in the body")
     return {name: known[name].check(value) for name, value in data.items()}
-
-
-@cache
-def _by_name(fields: tuple[Field, ...]) -> Mapping[str, Field]:
-    """Of a route; there are as many as there are routes."""
-    return {field.name: field for field in fields}
 
 
 def _parse_json(body: bytes) -> object:
