@@ -82,6 +82,8 @@ class Spreading:
             self._links.tick()
             state.save_points()
             self._publish_free()
+            if state.unconfirmed:
+                self._confirm_unless_somebody_knows_more()
         if state.rumours.hot and state.now >= self._rumour_ms:
             self._rumour_ms = state.now + state.settings.rumour_ms
             self._offer()
@@ -166,15 +168,28 @@ class Spreading:
         state.confront(recall.point, sender)
         if not state.unconfirmed:
             return  # every new link brings one of these
-        if recall.point is None:
+        if recall.point is not None:
+            self._confirmed(sender)
+        else:
             state.doubters.add(sender)
-        # Who knows nothing of this peer confirms nothing, unless nobody within reach knows more.
+            self._confirm_unless_somebody_knows_more()
+
+    def _confirm_unless_somebody_knows_more(self) -> None:
+        """Who knows nothing of this peer confirms nothing, unless nobody within reach knows more.
+
+        Looked at as time passes too: who is out of reach may have seemed to be there when the last of the others spoke.
+        """
+        state = self._state
         others = {peer for peer in state.members.others() if state.members.reachable(peer)}
-        known = recall.point is not None or others <= state.doubters
-        if known and not state.fenced:
+        if others and others <= state.doubters:
+            self._confirmed(" and ".join(sorted(others)))
+
+    def _confirmed(self, by: str) -> None:
+        state = self._state
+        if not state.fenced:
             state.unconfirmed = False
             state.gained = True
-            state.log("info", f"{sender} confirms that this host's data is current")
+            state.log("info", f"{by} confirms that this host's data is current")
 
     def offered(self, sender: str, offer: Offer) -> None:
         want = self._state.rumours.offered(sender, offer, self._state.now)

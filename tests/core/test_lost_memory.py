@@ -372,6 +372,24 @@ def test_with_verify_a_peer_that_knows_more_fences_the_host_before_it_has_issued
     assert solo.stored.leases == {}
 
 
+def test_with_verify_who_has_gone_out_of_reach_is_not_waited_for_when_all_others_know_nothing() -> None:
+    """Also if it seemed to be there when the last of the others said so (seed 348)."""
+    solo = standing_alone()
+    solo.hear(B, request(1, solo))
+    solo.hear(B, Rumour(1, (), (Member(C, "c:6783", 0, Health.ALIVE, 0),)))
+    solo.settings = replace(solo.settings, verify=True)
+    solo.restart()
+    waiting = solo.ask(Allocate("web", None, 60_000))
+    solo.meet(B)
+
+    solo.hear(B, Recall(None))
+    assert waiting not in solo.answers, "C might know more"
+    solo.hear(B, Rumour(2, (), (Member(C, "c:6783", 0, Health.DEAD, 0),)))
+    solo.wait(2_000)
+
+    assert isinstance(solo.answers[waiting], Leased)
+
+
 def test_with_verify_a_host_that_is_alone_has_nobody_to_ask() -> None:
     solo = Solo()
     solo.settings = replace(solo.settings, verify=True)
