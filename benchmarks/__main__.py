@@ -49,9 +49,7 @@ def main() -> int:
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--quick", dest="scale", action="store_const", const=QUICK, help="in about two minutes")
     size.add_argument("--smoke", dest="scale", action="store_const", const=SMOKE, help="only to see that all runs")
-    parser.add_argument(
-        "--steady-minutes", type=float, metavar="M", help="how long the row steady takes (default: 1)"
-    )
+    parser.add_argument("--steady-minutes", type=float, metavar="M", help="how long the row steady takes (default: 1)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure of every round here")
     parser.add_argument("--plots", type=Path, metavar="DIR", help="draw SVG files here (needs matplotlib)")
     parser.add_argument("--from", dest="found", type=Path, metavar="FILE", help="measure nothing: show a --json again")

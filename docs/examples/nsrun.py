@@ -31,7 +31,7 @@ def live() -> list[str]:
 def connect(space: str, lease: Lease) -> None:
     ip("link", "add", "nsrun", "type", "bridge", check=False)  # but for the first time it is there
     ip("link", "set", "nsrun", "up")
-    port = f"v{lease.lease[:12]}"  # as unique as the lease
+    port = f"v{lease.lease[-12:]}"  # it begins with the time, which others may share
     ip("netns", "add", space)
     ip("link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", space)
     ip("link", "set", port, "master", "nsrun", "up")

@@ -292,7 +292,7 @@ class Allocator:
         holder = str(shown) if verb.id == ANONYMOUS else verb.id
         lease = state.leases.at(verb.family, verb.address)
         subnet = enclosing(verb.family, verb.address, verb.prefix_len)
-        if lease is None and state.leases.barred(subnet.range):
+        if lease is None and verb.family == state.universe.family and state.leases.barred(subnet.range):
             lease = state.leases.block_over(verb.address)
         if lease is not None:
             if lease.id == holder and lease.class_ != BLOCK and _agree(lease, verb):

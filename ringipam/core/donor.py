@@ -244,7 +244,8 @@ class Donor:
                     due.append((fragment, home))
         self._idle_rounds = idle
         for fragment, home in due[:HOUSEKEEPING_MAX]:
-            self.give(home, 0, fragment)
+            if self._spare(fragment):  # what went before it may have been what there was to spare
+                self.give(home, 0, fragment)
 
     def _surrounded_by(self, fragment: Range) -> str:
         """The reachable peer that owns what lies before and behind a range of ours, or ""."""

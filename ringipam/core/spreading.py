@@ -34,6 +34,8 @@ T = TypeVar("T")
 PRINTS_PAGE = 500
 SPANS_PAGE = 50
 MEMBERS_PAGE = 500
+YOUTH_MS = 15_000
+"""A newcomer is told the ring within this time. What is unknown later nobody knew, or few: then everybody is heard."""
 LESSON_MS = 2_000
 """A newcomer turns to another neighbour when the one that tells it the ring has been silent for so long."""
 FREE_PUBLISH_MS = 1_000
@@ -59,7 +61,8 @@ class Spreading:
         self._teacher = ""
         """Who tells this peer the ring, while it knows it in part only."""
         self._taught_ms = 0
-        self._grown_up = False
+        self._young_until_ms: int | None = None
+        """So long it counts as a newcomer, from the first it hears of the ring."""
 
     # ── time ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -234,10 +237,14 @@ class Spreading:
         """Whether this peer is a newcomer to whom somebody else tells the ring: each neighbour would tell it all."""
         state = self._state
         assert state.ring is not None
-        self._grown_up = self._grown_up or all(claim.owner for _, claim in state.ring.tokens())
+        if self._young_until_ms is None:
+            self._young_until_ms = state.now + YOUTH_MS
+        if state.now >= self._young_until_ms or all(claim.owner for _, claim in state.ring.tokens()):
+            self._young_until_ms = 0
+            return False
         linked = self._links.link_to(self._teacher) is not None
-        if self._grown_up or (linked and self._teacher != sender and state.now < self._taught_ms + LESSON_MS):
-            return not self._grown_up
+        if linked and self._teacher != sender and state.now < self._taught_ms + LESSON_MS:
+            return True
         self._teacher, self._taught_ms = sender, state.now
         return False
 

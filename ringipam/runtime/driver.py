@@ -208,6 +208,7 @@ class Driver:
                 self._questions[effect.request].decided = True
         self._outbox.push(effects)
 
+    @trio.lowlevel.enable_ki_protection  # a commit that was interrupted would be neither made nor failed
     def _advance(self, *, here: bool = False) -> None:
         """Show what may be seen and begin the next commit, if one is wanted and none is under way.
 
@@ -289,9 +290,11 @@ class Driver:
         waiting = self._questions.get(self._outbox.awaited or 0)
         self._led = waiting is not None and waiting.wake()
         self._advance()
+        self._set_alarm()  # also if the next commit follows at once, as under steady load it always does
 
     def _fail(self, failure: StoreError) -> None:
         self.failure = failure
+        self._led = False
         self._outbox.failed()
         self._refuse_all(failure)
         self._over.set()

@@ -90,6 +90,13 @@ def test_an_address_inside_a_block_is_claimed_only_by_its_own_subnet() -> None:
     assert leased(solo.answer(claim("c1", "10.0.0.5", 28)))
 
 
+def test_an_address_of_the_other_family_that_has_a_blocks_number_is_not_in_it() -> None:
+    solo = Solo("10.0.0.0/24")
+    block(solo, "net", 28)
+
+    assert leased(solo.answer(claim("c1", "::a00:5", 120, outside=True)))
+
+
 def test_two_blocks_never_overlap_and_one_that_was_released_comes_back_when_it_has_rested() -> None:
     solo = Solo("10.0.0.0/26")
 

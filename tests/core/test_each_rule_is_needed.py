@@ -38,17 +38,17 @@ def without(name: str, test: Rule, *edits: Edit) -> object:
         without(
             "W16: who does not name a block gets no address of it",
             blocks.test_no_address_of_a_block_goes_to_one_who_does_not_name_it,
-            Edit(LeaseBook.barred, "[] if found and found[0].covers(subnet) else found", "[]"),
+            Edit(LeaseBook.barred, "else self.blocked(*subnet)", "else []"),
         ),
         without(
             "W16: nor claims one",
             blocks.test_an_address_inside_a_block_is_claimed_only_by_its_own_subnet,
-            Edit(Allocator._claim, "if lease is None and (barred :=", "if False and (barred :="),
+            Edit(Allocator._claim, "if lease is None and state.leases.barred", "if False and state.leases.barred"),
         ),
         without(
             "W16: two blocks never overlap",
             blocks.test_no_block_is_made_inside_another,
-            Edit(Allocator._allocate_block, "whole(*within.range, size, barred)", "whole(*within.range, size)"),
+            Edit(Allocator._allocate_block, ", state.leases.blocked(*within.range))", ")"),
         ),
         without(
             "W16: no part of a block is donated",

@@ -8,7 +8,7 @@ import pytest
 from solo import ME, Solo, claim, ip
 
 from ringipam.claim import Claim
-from ringipam.core.donor import IDLE_ROUNDS, MERGED_ROUNDS, MERGED_SIZE_MAX
+from ringipam.core.donor import IDLE_ROUNDS, MERGED_ROUNDS, MERGED_SIZE_MAX, RESERVE
 from ringipam.core.durable import Membered, Stored
 from ringipam.messages import Grant, Standing
 
@@ -74,3 +74,23 @@ def test_what_is_in_use_or_large_stays(leased: bool) -> None:
         solo.answer(claim("c1", "10.0.4.9"))
 
     assert given(solo, 2 * MERGED_ROUNDS) == []
+
+
+def test_fragments_that_come_due_together_do_not_all_go() -> None:
+    """Who has nothing else keeps what it needs when it is cut off."""
+    solo = Solo("10.0.0.0/20")
+    solo.settings = replace(solo.settings, housekeeping_ms=ROUND_MS)
+    tokens = {ip("10.0.0.0"): Claim(0, 1, B, B)}
+    for place in range(10):
+        start = ip("10.0.1.0") + 128 * place
+        tokens |= {start: Claim(0, 1, ME, ME), start + MERGED_SIZE_MAX: Claim(0, 1, B, B)}
+    members = {B: Membered(f"{B}:6783", Standing.MEMBER)}
+    solo.stored = Stored(meta={"cluster": "0123456789abcdef"}, tokens=tokens, members=members)
+    solo.restart()
+    solo.meet(B)
+    solo.sent.clear()
+
+    gone = given(solo, MERGED_ROUNDS + 2)
+
+    assert gone
+    assert sum(mine.size for mine in solo.peer.possessed()) >= RESERVE

@@ -6,7 +6,7 @@ from solo import Solo
 
 from ringipam.address import Range
 from ringipam.claim import Claim, Segment
-from ringipam.core.spreading import LESSON_MS
+from ringipam.core.spreading import LESSON_MS, YOUTH_MS
 from ringipam.messages import Compare, Print, Ranges
 
 B = "b.00000000bbbb"
@@ -73,4 +73,17 @@ def test_who_knows_an_owner_for_every_address_compares_with_everybody() -> None:
     solo.hear(B, told(part(0, 256)))
 
     assert asks(solo, B)
+    assert asks(solo, C)
+
+
+def test_who_has_been_there_for_a_while_hears_everybody_even_where_nobody_knows_an_owner() -> None:
+    """A founder that is gone may have left part of the ring untold for good."""
+    solo = newcomer()
+
+    assert asks(solo, B)
+    solo.hear(B, told(part(0, 128)))
+    solo.wait(YOUTH_MS - 1)
+    solo.hear(B, told(part(0, 128, version=2)))
+    solo.wait(1)
+
     assert asks(solo, C)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from itertools import count
 from typing import cast
 
@@ -76,6 +76,7 @@ class World:
         self.driver = Driver(cast(Peer, self.script), self, self.clock, self, count(1))
 
     def commit_here(self, changes: tuple[Change, ...]) -> bool:
+        assert trio.lowlevel.currently_ki_protected(), "an interrupt breaks no commit off"
         if self.quick:
             self.commits.append(changes)
             if self.broken:
@@ -459,3 +460,39 @@ async def test_an_event_can_bring_the_deadline_forward(autojump_clock: MockClock
         nursery.cancel_scope.cancel()
 
     assert woken == [pytest.approx(began + 1, abs=0.01)]
+
+
+async def test_under_steady_load_a_deadline_that_is_brought_forward_is_kept(autojump_clock: MockClock) -> None:
+    world = World()
+    world.script.on_ask(FACT)
+    world.script.deadline = world.clock.now() + 10_000
+    due = world.clock.now() + 300
+    woken: list[int] = []
+
+    def wake(_: Event) -> list[Effect]:
+        woken.append(world.clock.now())
+        world.script.deadline = None
+        return []
+
+    async def call() -> None:
+        with suppress(StoreError):
+            while True:
+                await world.driver.ask(Show.STATUS)
+                await trio.sleep(0.001)
+
+    world.script.answers[DeadlinePassed] = wake
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(world.driver.keep_time)
+        nursery.start_soon(call)
+        await trio.sleep(0.005)
+        nursery.start_soon(call)  # one's commit is under way while the other waits, all the time
+        for turn in range(100):
+            if turn == 10:
+                world.script.deadline = due
+            await trio.sleep(0.01)
+            world.disk()
+        world.driver._fail(StoreError("the test is over"))
+        nursery.cancel_scope.cancel()
+
+    assert woken
+    assert woken[0] - due <= 10
