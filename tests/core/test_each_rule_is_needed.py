@@ -43,7 +43,7 @@ def without(name: str, test: Rule, *edits: Edit) -> object:
         without(
             "W16: nor claims one",
             blocks.test_an_address_inside_a_block_is_claimed_only_by_its_own_subnet,
-            Edit(Allocator._claim, "if lease is None and state.leases.barred", "if False and state.leases.barred"),
+            Edit(Allocator._claim, "if lease is None and verb.family", "if False and verb.family"),
         ),
         without(
             "W16: two blocks never overlap",
