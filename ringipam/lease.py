@@ -76,7 +76,7 @@ class Lease:
             id=str(data["id"]),
             address=ipaddress.ip_address(str(data["address"])),
             prefix_len=int(str(data["prefix_len"])),
-            subnet=_parse_network(str(data["subnet"])),
+            subnet=parse_network(str(data["subnet"])),
             class_=str(data["class"]),
             host=str(data["host"]),
             since=_parse_time(str(data["since"])),
@@ -127,9 +127,9 @@ def made(
 
     A frozen dataclass sets each of its fields by a call; this one sets them as any other object does, then freezes.
     """
-    made: Any = _Unfrozen(lease, holder, address, prefix_len, subnet, class_, host, since, labels)
-    made.__class__ = Lease
-    frozen: Lease = made
+    fields: Any = _Unfrozen(lease, holder, address, prefix_len, subnet, class_, host, since, labels)
+    fields.__class__ = Lease
+    frozen: Lease = fields
     return frozen
 
 
@@ -140,7 +140,10 @@ def network(subnet: Cidr) -> Network:
     return kind((subnet.start, subnet.prefix_len))
 
 
-_parse_network = lru_cache(maxsize=1024)(ipaddress.ip_network)
+@lru_cache(maxsize=1024)
+def parse_network(text: str) -> Network:
+    """A subnet as `network_text` writes it; raises ValueError. Cached, as many leases have few."""
+    return ipaddress.ip_network(text)
 
 
 @lru_cache(maxsize=64)

@@ -11,6 +11,7 @@ from ringipam.core.leaving import Leaving
 from ringipam.core.links import Links
 from ringipam.core.settings import name_of
 from ringipam.core.state import State
+from ringipam.lease import time_text
 from ringipam.messages import Health, Member, Standing
 
 
@@ -171,7 +172,7 @@ class Views:
                     "last": state.universe.text(conflict.end - 1),
                     "peers": list(conflict.peers),
                     "leases": inside,
-                    "since": datetime.fromtimestamp(conflict.since_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+                    "since": time_text(datetime.fromtimestamp(conflict.since_ms // 1000, UTC)),
                     "advice": f"shown by {conflict.source}; nothing is issued there: see that no two containers use one"
                     " address, then `ringipam conflicts resolve` it, first with --take on the host whose container"
                     " keeps it, then on the others",

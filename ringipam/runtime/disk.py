@@ -33,7 +33,7 @@ async def open_disk(directory: Path, family: int, outside: Outside) -> AsyncIter
 
 
 class Disk:
-    """Everything that changes the store runs in the writer's thread, in the order it was asked for."""
+    """Whatever changes the store runs in the writer's thread, in the order it was asked for, but for `commit_here`."""
 
     def __init__(self, store: Store, writer: Writer, directory: Path, outside: Outside) -> None:
         self.durable = Stored()

@@ -6,16 +6,16 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache, partial
-from ipaddress import IPv4Address, IPv6Address, ip_network
+from ipaddress import IPv4Address, IPv6Address
 from socket import AF_INET, AF_INET6, inet_pton
 from sys import intern
 from typing import Any, NamedTuple
 
-from ringipam.address import Address, Network, Range, parse_cidr, to_address
+from ringipam.address import Address, Range, parse_cidr, to_address
 from ringipam.claim import NOBODY, Claim
 from ringipam.core.durable import Conflict, Membered, Pledge, PutAcceptor, Recorded, Round, Stored
 from ringipam.errors import RequestError
-from ringipam.lease import NO_LABELS, made
+from ringipam.lease import NO_LABELS, made, parse_network
 from ringipam.messages import Ballot, Founding, Point, Standing
 from ringipam.store.checksum import summing
 from ringipam.store.statements import standing_text
@@ -130,7 +130,7 @@ def _read_lease(stored: Stored, family: int, row: Row) -> None:
     # few different classes, hosts and labels in many leases
     shared = NO_LABELS if labels == "{}" else _labels(labels)
     stored.leases[lease_id] = made(
-        lease_id, holder, parsed, prefix_len, _network(subnet), intern(class_), intern(host), _time(since), shared
+        lease_id, holder, parsed, prefix_len, parse_network(subnet), intern(class_), intern(host), _time(since), shared
     )
 
 
@@ -248,11 +248,6 @@ def _extent(family: int, first: str, last: str) -> tuple[int, int]:
     if start >= end:
         raise ValueError(f"not a range: {first} to {last}")
     return start, end
-
-
-@lru_cache(maxsize=1024)
-def _network(text: str) -> Network:
-    return ip_network(text)
 
 
 @lru_cache(maxsize=1024)

@@ -1,4 +1,4 @@
-"""The one thread that commits, so that nobody else waits for the disk. Knows nothing of trio."""
+"""The thread that commits, so that nobody else waits for the disk, and when it is not worth while. Knows no trio."""
 
 from __future__ import annotations
 
